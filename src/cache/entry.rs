@@ -1,0 +1,36 @@
+//! What a tier holds under a key: verified content or a remembered absence, and when it was stored.
+
+use crate::cache::Absence;
+use crate::sumdb::Verified;
+
+/// One answer as a tier holds it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The answer.
+    pub held: Held,
+    /// When it was stored, in seconds since 1970.
+    pub stored: u64,
+}
+
+/// The two things worth remembering.
+#[derive(Debug, Clone)]
+pub enum Held {
+    /// Content that passed verification.
+    Content(Verified),
+    /// A 404 or 410.
+    Absence(Absence),
+}
+
+impl Entry {
+    /// About how many bytes of memory it takes.
+    pub fn weight(&self) -> u64 {
+        let body = match &self.held {
+            Held::Content(verified) => verified.content().len(),
+            Held::Absence(absence) => absence.text.as_ref().map_or(0, |text| text.len() as u64),
+        };
+        body + OVERHEAD_BYTES
+    }
+}
+
+/// Key, sums and bookkeeping of one entry, roughly.
+const OVERHEAD_BYTES: u64 = 512;

@@ -1,0 +1,88 @@
+//! `modgate serve`.
+
+use clap::Args;
+
+use crate::cli::Failure;
+use crate::cli::Settings;
+use crate::cli::complain;
+use crate::cli::dev;
+use crate::cli::say;
+use crate::config::Config;
+use crate::lifecycle;
+use crate::lifecycle::Listening;
+use crate::telemetry::log;
+use crate::telemetry::trace::Exporter;
+
+/// Serves modules.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Serve {
+    /// Start without any other service: own certificate, own developer token, upstreams of your GOPROXY
+    #[arg(long)]
+    dev: bool,
+    /// The upstreams, in the list syntax of GOPROXY: https://goproxy.example,https://second.example
+    #[arg(long, value_name = "LIST")]
+    upstream: Option<String>,
+    /// Where to listen for modules [default: 127.0.0.1:8443]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Serve {
+    pub(in crate::cli) fn run(self, environment: Vec<(String, String)>) -> Result<(), Failure> {
+        let mut more = Vec::new();
+        if let Some(list) = &self.upstream {
+            more.push(("upstream.chain".to_owned(), list.clone()));
+        }
+        if let Some(address) = &self.listen {
+            more.push(("server.listen".to_owned(), address.clone()));
+        }
+        if !self.dev {
+            let config = self.settings.load(environment, more)?;
+            return start(&config, |listening| greeting(&config, listening));
+        }
+        let (config, guide) = dev::prepare(&self.settings, environment, more)?;
+        start(&config, |listening| guide.print(listening))
+    }
+}
+
+fn start(config: &Config, ready: impl FnOnce(&Listening) -> String) -> Result<(), Failure> {
+    let telemetry = &config.telemetry;
+    let exporter = telemetry
+        .otlp_endpoint
+        .as_ref()
+        .map(|endpoint| Exporter::start(endpoint.as_str(), &telemetry.node))
+        .transpose()?;
+    log::install(telemetry.log_format, &telemetry.log_filter, exporter.as_ref())
+        .map_err(|error| anyhow::anyhow!("telemetry.log_filter: {error}"))?;
+    lifecycle::run(config, exporter.as_ref(), |listening| {
+        if let Err(Failure::Failed(error)) = say(&ready(listening)) {
+            complain(&format!("modgate: {error:#}"));
+        }
+    })?;
+    Ok(())
+}
+
+/// One line a capability: on or off, and why. Nothing is silently on.
+fn greeting(config: &Config, listening: &Listening) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, said: String| text.push_str(&format!("{name:12} {said}\n"));
+    for address in &listening.modules {
+        let scheme = if config.server.tls_cert.is_some() { "https" } else { "http (plain!)" };
+        line("modules", format!("{address} {scheme}"));
+    }
+    line("operations", format!("http://{}/metrics", listening.ops));
+    let chain: Vec<&str> = config.upstream.chain.iter().map(|(name, _)| name.as_str()).collect();
+    line("upstreams", if chain.is_empty() { "none".to_owned() } else { chain.join(", ") });
+    line("private", format!("{} prefixes", config.private.len()));
+    let jwt = config.identity.jwt.len();
+    line("identity", format!("gateway tokens, {jwt} JWT issuers, anonymous {}", config.identity.anonymous.word()));
+    let policy = config.policy.dir.as_ref().map_or("built in".to_owned(), |dir| dir.display().to_string());
+    line("policy", policy);
+    line("cache", format!("{} and memory", config.cache.dir.display()));
+    line("audit", config.audit.dir.display().to_string());
+    let traces = config.telemetry.otlp_endpoint.as_ref();
+    line("traces", traces.map_or("off: no otlp_endpoint".to_owned(), ToString::to_string));
+    text
+}

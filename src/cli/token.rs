@@ -1,0 +1,87 @@
+//! `modgate token issue | list | revoke`.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+
+use crate::cli::Failure;
+use crate::cli::Settings;
+use crate::cli::complain;
+use crate::cli::say;
+use crate::clock::Clock as _;
+use crate::clock::SystemClock;
+use crate::clock::rfc3339_seconds;
+use crate::config::Config;
+use crate::identity::token::Issued;
+use crate::identity::token::TokenFile;
+
+/// Gateway tokens: for CI jobs, and for people whose `go` cannot do better.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Token {
+    /// Make a token and print it, once: only its hash is kept.
+    Issue {
+        /// Its name, which becomes the principal user:token:NAME
+        name: String,
+        /// A group it belongs to; may stand several times
+        #[arg(long = "group", short, value_name = "GROUP")]
+        groups: Vec<String>,
+        /// How long it is good, 366 days at most
+        #[arg(long, value_name = "TIME", default_value = "90d", value_parser = humantime::parse_duration)]
+        expires: Duration,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// List tokens, without their secrets.
+    List {
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Revoke every good token of a name; a running gateway follows within a second.
+    Revoke {
+        /// The name
+        name: String,
+        #[command(flatten)]
+        settings: Settings,
+    },
+}
+
+impl Token {
+    pub(in crate::cli) fn run(self, environment: Vec<(String, String)>) -> Result<(), Failure> {
+        match self {
+            Self::Issue { name, groups, expires, settings } => {
+                let file = file(&settings.load(environment, Vec::new())?);
+                let token = file.issue(&name, &groups, expires, &SystemClock)?;
+                complain("the token is shown once; use it as a netrc password or as Bearer:");
+                say(token.expose())
+            }
+            Self::List { settings } => {
+                let tokens = file(&settings.load(environment, Vec::new())?).list()?;
+                let now = SystemClock.unix_seconds();
+                let mut text = format!("{:24} {:9} {:20} GROUPS\n", "NAME", "STATE", "EXPIRES");
+                for token in tokens {
+                    text.push_str(&line(&token, now));
+                }
+                say(&text)
+            }
+            Self::Revoke { name, settings } => {
+                let file = file(&settings.load(environment, Vec::new())?);
+                let count = file.revoke(&name, &SystemClock)?;
+                say(&format!("revoked {count} token(s) of {name}"))
+            }
+        }
+    }
+}
+
+fn line(token: &Issued, now: u64) -> String {
+    let state = match (token.revoked, token.expires <= now) {
+        (Some(_), _) => "revoked",
+        (None, true) => "expired",
+        (None, false) => "good",
+    };
+    let expires = rfc3339_seconds(token.expires);
+    format!("{:24} {state:9} {expires:20} {}\n", token.name, token.groups.join(","))
+}
+
+fn file(config: &Config) -> TokenFile {
+    TokenFile::new(config.identity.tokens_file.clone())
+}

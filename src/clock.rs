@@ -1,0 +1,133 @@
+//! Time as a parameter: what o'clock it is, and how long something took.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Where a station learns the time. Wall time is for records and expiry, [`Instant`] for durations.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// The wall clock.
+    fn now(&self) -> SystemTime;
+
+    /// The monotonic clock.
+    fn instant(&self) -> Instant;
+
+    /// Seconds since 1970-01-01T00:00:00Z; 0 for a clock that stands before that.
+    fn unix_seconds(&self) -> u64 {
+        self.now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    }
+}
+
+/// The machine's clocks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+/// A clock that stands still until it is told to go on; for tests of expiry.
+#[derive(Debug)]
+pub struct ManualClock {
+    wall: SystemTime,
+    start: Instant,
+    gone: AtomicU64,
+}
+
+impl ManualClock {
+    /// A clock that stands at the given number of seconds since 1970.
+    pub fn at_unix(seconds: u64) -> Self {
+        Self {
+            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+            start: Instant::now(),
+            gone: AtomicU64::new(0),
+        }
+    }
+
+    /// Lets time pass, with millisecond precision.
+    pub fn advance(&self, by: Duration) {
+        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.gone.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    fn passed(&self) -> Duration {
+        Duration::from_millis(self.gone.load(Ordering::SeqCst))
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> SystemTime {
+        self.wall + self.passed()
+    }
+
+    fn instant(&self) -> Instant {
+        self.start + self.passed()
+    }
+}
+
+/// A time as RFC 3339 in UTC with microseconds: `2026-10-01T12:00:00.123456Z`.
+pub fn rfc3339_micros(time: SystemTime) -> String {
+    let at = OffsetDateTime::from(time);
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
+        at.year(),
+        u8::from(at.month()),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second(),
+        at.microsecond()
+    )
+}
+
+/// Seconds since 1970 as RFC 3339 in UTC: `2026-10-01T12:00:00Z`; empty for a year past 9999.
+pub fn rfc3339_seconds(unix: u64) -> String {
+    i64::try_from(unix)
+        .ok()
+        .and_then(|unix| OffsetDateTime::from_unix_timestamp(unix).ok())
+        .and_then(|at| at.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
+
+/// Whether a text is a time as RFC 3339 has it, with any offset.
+pub fn is_rfc3339(text: &str) -> bool {
+    OffsetDateTime::parse(text, &Rfc3339).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_in_utc_with_microseconds() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_790_856_000_123_456);
+        assert_eq!(rfc3339_micros(at), "2026-10-01T12:00:00.123456Z");
+        assert_eq!(rfc3339_seconds(1_790_856_000), "2026-10-01T12:00:00Z");
+    }
+
+    #[test]
+    fn a_manual_clock_moves_only_when_told() {
+        let clock = ManualClock::at_unix(100);
+        assert_eq!(clock.unix_seconds(), 100);
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(clock.unix_seconds(), 105);
+    }
+
+    #[test]
+    fn rfc3339_takes_offsets_and_refuses_dates() {
+        assert!(is_rfc3339("2024-01-02T03:04:05+02:00"));
+        assert!(is_rfc3339("2024-01-02T03:04:05.123Z"));
+        assert!(!is_rfc3339("2024-01-02"));
+        assert!(!is_rfc3339("yesterday"));
+    }
+}

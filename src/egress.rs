@@ -1,0 +1,318 @@
+//! # Egress: the only way out
+//!
+//! **Question.** May this request leave for that place, and what came back?
+//!
+//! **Rule.** A URL is made here, from a typed request and a configured origin, and from nothing else. A module path
+//! under a private prefix leaves only for the origins bound to that prefix; this is checked here, at the edge of
+//! the socket, whatever a station before thought. The caller's headers are never forwarded: what leaves is our
+//! user agent, `Accept-Encoding: identity`, `Via`, `traceparent`, and the credentials of that origin.
+//!
+//! **Redirects** are followed by hand: at most ten, never from https to http, never with credentials to another
+//! origin, and only to the origin itself or to hosts the configuration allows for it. A private path follows
+//! redirects only to hosts allowed by name, because its name stands in the URL.
+//!
+//! **How it fails.** Every failure has one word of a closed list ([`Attempt`]), found by walking the whole chain of
+//! causes: the client library's own text says only that sending failed. Nothing here retries; the chain does.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::Client;
+use reqwest::Response;
+use reqwest::StatusCode;
+use reqwest::Url;
+use reqwest::header::HeaderMap;
+use reqwest::header::HeaderValue;
+use tokio::time::Instant;
+use tokio::time::timeout_at;
+
+use crate::config::secret::Secret;
+use crate::goproxy::pattern::Case;
+use crate::goproxy::pattern::Prefix;
+use crate::goproxy::request::Request;
+use crate::telemetry::labels::Attempt;
+
+mod classify;
+mod resolve;
+
+/// Why nothing useful came back.
+#[derive(Debug, thiserror::Error)]
+pub enum EgressError {
+    /// A private name was about to leave for an origin it is not bound to.
+    #[error("{path} is private and {origin} is not bound to it")]
+    PrivateName {
+        /// The module path.
+        path: String,
+        /// The name of the origin.
+        origin: String,
+    },
+    /// A redirect that the rules forbid.
+    #[error("redirect to {0} is not allowed")]
+    Redirect(String),
+    /// No head, or no end, in time.
+    #[error("no {0} in time")]
+    Slow(&'static str, Attempt),
+    /// The transport failed.
+    #[error("{1:?}: {0}")]
+    Transport(#[source] reqwest::Error, Attempt),
+    /// The URL could not be formed.
+    #[error("not a URL: {0}")]
+    Url(String),
+}
+
+impl EgressError {
+    /// The word of the closed list.
+    pub fn attempt(&self) -> Attempt {
+        match self {
+            Self::PrivateName { .. } | Self::Redirect(_) | Self::Url(_) => Attempt::Protocol,
+            Self::Slow(_, attempt) | Self::Transport(_, attempt) => *attempt,
+        }
+    }
+}
+
+/// Which private prefix may be asked of which origin.
+#[derive(Debug, Clone, Default)]
+pub struct Bindings(Vec<(Prefix, String)>);
+
+impl Bindings {
+    /// Pairs of prefix and origin name; a prefix may stand several times.
+    pub fn new(pairs: Vec<(Prefix, String)>) -> Self {
+        Self(pairs)
+    }
+
+    /// Whether a path lies under any private prefix, letter case aside.
+    pub fn is_private(&self, path: &str) -> bool {
+        self.0.iter().any(|(prefix, _)| prefix.covers(path, Case::Folded))
+    }
+
+    /// Whether a path may be asked of an origin: it is public, or one of the longest private prefixes that cover
+    /// it is bound to that origin.
+    pub fn allow(&self, path: &str, origin: &str) -> bool {
+        let covering =
+            || self.0.iter().filter(|(prefix, _)| prefix.covers(path, Case::Folded));
+        let Some(longest) = covering().map(|(prefix, _)| prefix.element_count()).max() else {
+            return true;
+        };
+        covering().any(|(prefix, name)| prefix.element_count() == longest && name == origin)
+    }
+}
+
+/// Where requests may go, and with what.
+#[derive(Debug, Clone)]
+pub struct OriginSettings {
+    /// The configured name: a label, a field, and what bindings refer to.
+    pub name: String,
+    /// `http` or `https`, with an optional path.
+    pub base: Url,
+    /// A PEM bundle of authorities to trust besides the system's.
+    pub extra_roots: Option<Vec<u8>>,
+    /// Name and password for Basic authentication at this origin only.
+    pub basic: Option<(String, Secret<String>)>,
+    /// Hosts a redirect may lead to; `*` is any public host, for public modules only.
+    pub redirect_hosts: Vec<String>,
+    /// Time to connect, the TLS handshake included.
+    pub connect_timeout: Duration,
+}
+
+/// What every request of this gateway says of itself.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// A name no other gateway has: it marks our `Via`, so that a loop is noticed.
+    pub via: String,
+    /// Which names are private, and whose they are.
+    pub bindings: Arc<Bindings>,
+}
+
+/// Deadlines of one attempt.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// Until the head must have come.
+    pub first_byte: Instant,
+    /// Until the last byte must have come.
+    pub total: Instant,
+}
+
+/// One place outside that may be asked.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    settings: Arc<OriginSettings>,
+    instance: Instance,
+    client: Client,
+}
+
+impl Origin {
+    /// Makes the client of one origin. Fails on an unreadable bundle of authorities.
+    #[expect(clippy::disallowed_methods, reason = "the one door to the HTTP client")]
+    pub fn new(settings: OriginSettings, instance: Instance) -> Result<Self, reqwest::Error> {
+        let mut client = Client::builder()
+            .user_agent(concat!("modgate/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(settings.connect_timeout)
+            .pool_idle_timeout(IDLE_CONNECTION)
+            .dns_resolver(Arc::new(resolve::Resolver))
+            .tcp_nodelay(true)
+            .http2_adaptive_window(true);
+        if let Some(bundle) = &settings.extra_roots {
+            client = client.tls_certs_merge(reqwest::Certificate::from_pem_bundle(bundle)?);
+        }
+        Ok(Self { settings: Arc::new(settings), instance, client: client.build()? })
+    }
+
+    /// The configured name.
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// Asks for what a typed request names. `traceparent` is sent along.
+    ///
+    /// Cancel safety: dropping the future closes the connection or resets the stream.
+    pub async fn get(
+        &self,
+        request: &Request,
+        traceparent: &str,
+        deadlines: Deadlines,
+    ) -> Result<Answer, EgressError> {
+        self.guard(request)?;
+        let private =
+            request.module_path().is_some_and(|path| self.instance.bindings.is_private(path));
+        let mut url = self.url(request)?;
+        for _hop in 0..=REDIRECTS {
+            let response = self.ask(&url, traceparent, deadlines).await?;
+            if !is_redirect(response.status()) {
+                return Ok(Answer { response, deadline: deadlines.total });
+            }
+            url = self.follow(&url, &response, private)?;
+        }
+        Err(EgressError::Redirect("more than ten redirects".to_owned()))
+    }
+
+    /// The check at the socket's edge: no private name to an origin that is not bound to it.
+    fn guard(&self, request: &Request) -> Result<(), EgressError> {
+        let Some(path) = request.module_path() else { return Ok(()) };
+        if matches!(request, Request::Sumdb(_)) && self.instance.bindings.is_private(path)
+            || !self.instance.bindings.allow(path, self.name())
+        {
+            let (path, origin) = (path.to_owned(), self.name().to_owned());
+            return Err(EgressError::PrivateName { path, origin });
+        }
+        Ok(())
+    }
+
+    fn url(&self, request: &Request) -> Result<Url, EgressError> {
+        let base = self.settings.base.as_str().trim_end_matches('/');
+        let text = format!("{base}/{}", request.upstream_path());
+        Url::parse(&text).map_err(|_| EgressError::Url(text))
+    }
+
+    async fn ask(
+        &self,
+        url: &Url,
+        traceparent: &str,
+        deadlines: Deadlines,
+    ) -> Result<Response, EgressError> {
+        let mut asked = self
+            .client
+            .get(url.clone())
+            .header("accept-encoding", "identity")
+            .header("via", format!("1.1 {}", self.instance.via))
+            .header("traceparent", traceparent);
+        if let Some((name, password)) = &self.settings.basic
+            && self.same_origin(url)
+        {
+            asked = asked.basic_auth(name, Some(password.expose()));
+        }
+        match timeout_at(deadlines.first_byte.min(deadlines.total), asked.send()).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(EgressError::transport(error)),
+            Err(_) => Err(EgressError::Slow("head", Attempt::TimeoutFirstByte)),
+        }
+    }
+
+    fn same_origin(&self, url: &Url) -> bool {
+        url.origin() == self.settings.base.origin()
+    }
+
+    fn follow(&self, from: &Url, response: &Response, private: bool) -> Result<Url, EgressError> {
+        let target = response
+            .headers()
+            .get("location")
+            .and_then(|value| value.to_str().ok())
+            .and_then(|location| from.join(location).ok())
+            .ok_or_else(|| EgressError::Redirect("nowhere".to_owned()))?;
+        let shown = || EgressError::Redirect(target.host_str().unwrap_or("no host").to_owned());
+        let downgrade = from.scheme() == "https" && target.scheme() != "https";
+        if downgrade || !matches!(target.scheme(), "http" | "https") {
+            return Err(shown());
+        }
+        let host = target.host_str().unwrap_or_default();
+        let named = self.settings.redirect_hosts.iter().any(|allowed| allowed == host);
+        let any = self.settings.redirect_hosts.iter().any(|allowed| allowed == "*");
+        let allowed = self.same_origin(&target) || named || any && !private && !is_local(host);
+        if allowed { Ok(target) } else { Err(shown()) }
+    }
+}
+
+/// A head and the body that is still to come.
+#[derive(Debug)]
+pub struct Answer {
+    response: Response,
+    deadline: Instant,
+}
+
+impl Answer {
+    /// The status code.
+    pub fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// The announced length in bytes.
+    pub fn announced(&self) -> Option<u64> {
+        header(self.response.headers(), "content-length").and_then(|text| text.parse().ok())
+    }
+
+    /// The media type, as sent.
+    pub fn content_type(&self) -> Option<&str> {
+        header(self.response.headers(), "content-type")
+    }
+
+    /// The next bytes, or `None` at the end. A body shorter than announced is an error, not an end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, EgressError> {
+        match timeout_at(self.deadline, self.response.chunk()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(error)) => Err(EgressError::transport(error)),
+            Err(_) => Err(EgressError::Slow("end", Attempt::TimeoutTotal)),
+        }
+    }
+}
+
+impl EgressError {
+    fn transport(error: reqwest::Error) -> Self {
+        let attempt = classify::attempt(&error);
+        Self::Transport(error.without_url(), attempt)
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap<HeaderValue>, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// Names and addresses that lead back into the house: a redirect there is never followed by `*`.
+fn is_local(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<IpAddr>() {
+        Ok(_literal) => true,
+        Err(_) => host == "localhost" || host.ends_with(".localhost") || !host.contains('.'),
+    }
+}
+
+/// Redirects followed for one request; the go command itself follows ten.
+const REDIRECTS: usize = 10;
+
+/// How long an idle connection is kept for the next request.
+const IDLE_CONNECTION: Duration = Duration::from_secs(60);

@@ -1,0 +1,321 @@
+//! # The journey of a request
+//!
+//! **Question.** What happens to a request, in which order, and why in this one?
+//!
+//! [`Gateway::journey`] is the whole answer; each stage hands on a proof that the next one demands by type.
+//!
+//! * **Identify before parse.** A caller nobody knows learns nothing, not even that a path is malformed: 401, not 400.
+//! * **Authorize before the cache.** A hit must be permitted as much as a miss, for HEAD, ranges and lists as well.
+//!   Only the fetcher holds a cache, and it demands a permit.
+//! * **A denial is 403, never 404.** The `go` command goes on to its next proxy on 404 and 410 only; a 404 for "you
+//!   may not" would hand it the name of a private module. One exception looks alike and is none: a path above
+//!   something the caller may read is answered without asking anybody (see [`crate::policy`]).
+//! * **Nothing is sent before it is verified.** A cold zip is spooled, checked, stored, then sent.
+//! * **The answer is judged too.** A list loses the versions this caller may not have; a branch or commit is authorized
+//!   again as a download of the version it turned out to be.
+//! * **A fill outlives its first caller.** It is a task of its own, and everybody who asks meanwhile waits for it.
+//! * **A fault is never a 404**, and nobody hears more of it than its [`Kind`] and a sentence.
+//! * **Every answer has a place in the audit before it begins**, and is accounted once, when it has ended.
+//!
+//! **How it fails.** See [`respond`] for the only table from kinds to statuses.
+
+pub mod account;
+pub mod coalesce;
+pub mod fetch;
+pub mod fill;
+pub mod own;
+pub mod respond;
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::audit::NotAccepting;
+use crate::cache::Absence;
+use crate::cache::AbsentStatus;
+use crate::clock::Clock;
+use crate::fault::Fault;
+use crate::fault::Kind;
+use crate::gateway::account::Accounts;
+use crate::gateway::account::Admitted;
+use crate::gateway::account::Refused;
+use crate::gateway::fetch::Fetcher;
+use crate::gateway::own::Own;
+use crate::gateway::respond::Reply;
+use crate::goproxy::request::Request;
+use crate::goproxy::request::RequestError;
+use crate::goproxy::request::Routes;
+use crate::head::Head;
+use crate::identity::Identity;
+use crate::identity::IdentityError;
+use crate::policy::Policy;
+use crate::policy::decision::Refusal;
+use crate::sumdb::verifier::VerifyError;
+use crate::tasks::TaskGone;
+use crate::telemetry::Telemetry;
+use crate::telemetry::observed::Observed;
+use crate::telemetry::record::Facts;
+use crate::telemetry::record::Record;
+use crate::telemetry::trace::Stage;
+use crate::upstream::UpstreamError;
+
+/// What ended a journey early. Cloned to everybody who waited for the same fill.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// Nobody was recognised.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// It is no request of the protocol.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// A query where none belongs.
+    #[error("a query string on a module path")]
+    Query,
+    /// The request passed through this very gateway before.
+    #[error("the request has been here before: an upstream leads back to this gateway")]
+    Loop,
+    /// The policy refuses.
+    #[error(transparent)]
+    Policy(Arc<Refusal>),
+    /// A lookup that would tell a public database a private name.
+    #[error("a checksum lookup of a private module")]
+    PrivateLookup,
+    /// There is none, and we remember it.
+    #[error("remembered: no upstream has it")]
+    Absent(Absence),
+    /// Only the tiers were to be asked, and they have none.
+    #[error("no tier has it, and nobody else was to be asked")]
+    NotHeld,
+    /// No upstream gave content.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// What came is not what it should be.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// The fill died.
+    #[error(transparent)]
+    Task(#[from] TaskGone),
+    /// One of our own pages was asked in a way it does not understand.
+    #[error("{0}")]
+    Page(&'static str),
+    /// A stage was reached that this request has no business with.
+    #[error("defect: {0}")]
+    Defect(&'static str),
+}
+
+impl Error {
+    fn inner(&self) -> Option<&(dyn Fault + 'static)> {
+        match self {
+            Self::Identity(error) => Some(error),
+            Self::Request(error) => Some(error),
+            Self::Policy(error) => Some(error.as_ref()),
+            Self::Upstream(error) => Some(error),
+            Self::Verify(error) => Some(error),
+            Self::Task(error) => Some(error),
+            Self::Query
+            | Self::Page(_)
+            | Self::Loop
+            | Self::PrivateLookup
+            | Self::Absent(_)
+            | Self::NotHeld
+            | Self::Defect(_) => None,
+        }
+    }
+
+    /// An absence's own text, which is passed on unchanged.
+    fn passed_on(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Absent(absence) => absence.text.clone(),
+            Self::Upstream(UpstreamError::Absent { text, .. }) => text.clone(),
+            _ => None,
+        }
+    }
+}
+
+impl Fault for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Query | Self::Page(_) => Kind::Malformed,
+            Self::PrivateLookup => Kind::Denied,
+            Self::Loop => Kind::Upstream,
+            Self::Absent(Absence { status: AbsentStatus::Gone, .. }) => Kind::Gone,
+            Self::Absent(_) | Self::NotHeld => Kind::NotFound,
+            other => other.inner().map_or(Kind::Internal, Fault::kind),
+        }
+    }
+
+    fn public(&self) -> Cow<'static, str> {
+        match self {
+            Self::Query => "bad request: a module path takes no query".into(),
+            Self::Page(why) => format!("bad request: {why}").into(),
+            Self::Loop => "the request has been here before: GOPROXY leads in a circle".into(),
+            Self::PrivateLookup => concat!(
+                "names of private modules are not sent to a checksum database:\n",
+                "set GONOSUMDB to their prefixes (curl HOST/-/env prints it)"
+            )
+            .into(),
+            Self::NotHeld => "not found: temporarily unavailable".into(),
+            other => other
+                .inner()
+                .map_or_else(|| other.kind().sentence().into(), Fault::public),
+        }
+    }
+
+    fn retryable(&self) -> bool {
+        self.inner().is_some_and(Fault::retryable)
+    }
+}
+
+impl Observed for Error {
+    fn note(&self, facts: &mut Facts) {
+        match self {
+            Self::Identity(error) => error.note(facts),
+            Self::Policy(refusal) => refusal.note(facts),
+            _ => {}
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Policy(Arc::new(refusal))
+    }
+}
+
+/// The stations a request passes, arranged.
+#[derive(Debug)]
+pub struct Gateway {
+    identity: Identity,
+    routes: Routes,
+    policy: Arc<Policy>,
+    fetcher: Fetcher,
+    own: Own,
+    accounts: Arc<Accounts>,
+    telemetry: Arc<Telemetry>,
+    via: String,
+    clock: Arc<dyn Clock>,
+}
+
+/// What a gateway is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Who is calling?
+    pub identity: Identity,
+    /// What the parser must know of the configuration.
+    pub routes: Routes,
+    /// May they?
+    pub policy: Arc<Policy>,
+    /// Tiers, then a fill.
+    pub fetcher: Fetcher,
+    /// The gateway's own pages.
+    pub own: Own,
+    /// What happened.
+    pub accounts: Arc<Accounts>,
+    /// The handle of metrics and records.
+    pub telemetry: Arc<Telemetry>,
+    /// Our mark in `Via`.
+    pub via: String,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Gateway {
+    /// A gateway from its stations.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { identity, routes, policy, fetcher, own, accounts, telemetry, via, clock } = parts;
+        Self { identity, routes, policy, fetcher, own, accounts, telemetry, via, clock }
+    }
+
+    /// Answers one request, whatever happens, and accounts for it.
+    pub async fn serve(&self, head: &Head) -> Admitted {
+        let record = self.telemetry.begin(head);
+        let reply = match self.journey(head, &record).await {
+            Ok(reply) => reply,
+            Err(fault) => Reply::fault(&fault, fault.passed_on().as_deref(), &record),
+        };
+        self.accounts.admit(record, reply).await
+    }
+
+    async fn journey(&self, head: &Head, record: &Record) -> Result<Reply, Error> {
+        let caller = record.stage(Stage::Identify, self.recognise(head)).await?;
+        let request = record.step(Stage::Parse, || self.parse(head))?;
+        let permit = record.step(Stage::Authorize, || Ok::<_, Error>(self.policy.authorize(caller, request)?))?;
+        if let Some(page) = self.own.page(&permit, head, &self.policy)? {
+            return Ok(Reply::page(page, record));
+        }
+        let content = record.stage(Stage::Fetch, self.fetcher.fetch(&permit, record)).await?;
+        // what the answer reveals is judged too: versions of a list, the version a branch turned out to be
+        let content = record.step(Stage::Narrow, || fetch::narrow(&permit, content))?;
+        Ok(Reply::content(&permit, &content, &head.conditions, record))
+    }
+
+    async fn recognise(&self, head: &Head) -> Result<Arc<crate::identity::caller::Caller>, Error> {
+        Ok(self.identity.identify(head).await?)
+    }
+
+    fn parse(&self, head: &Head) -> Result<Request, Error> {
+        if head.via.iter().any(|via| via.contains(&self.via)) {
+            return Err(Error::Loop);
+        }
+        let mut request = Request::parse(&head.path, &self.routes)?;
+        match &mut request {
+            Request::Own(_) => {}
+            Request::Root | Request::Sumdb(_) | Request::Module(_) if head.query.is_some() => {
+                return Err(Error::Query);
+            }
+            Request::Module(asked) => {
+                if head.disable_module_fetch.as_deref().is_some_and(is_go_true) {
+                    asked.fetch = crate::goproxy::request::FetchMode::CacheOnly;
+                }
+            }
+            Request::Root | Request::Sumdb(_) => {}
+        }
+        Ok(request)
+    }
+
+    /// Answers a request whose head the server's framing rules refuse; it is accounted like any other.
+    pub async fn refuse(&self, head: &Head, refused: Refused) -> Admitted {
+        let record = self.telemetry.begin(head);
+        record.note(|facts| {
+            facts.fault = Some(Kind::Malformed);
+            facts.fault_text = Some(refused.to_string());
+        });
+        let reply = Reply::refusal(refused, &record);
+        self.accounts.admit(record, reply).await
+    }
+
+    /// Accounts for bytes that never became a head: the transport has answered by itself and closed.
+    pub fn rejected(&self, peer: SocketAddr, refused: Refused) {
+        self.accounts.rejected(peer, refused);
+    }
+
+    /// The handle of metrics.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
+    }
+
+    /// The wall clock, for the time a head was complete.
+    pub fn now(&self) -> std::time::SystemTime {
+        self.clock.now()
+    }
+
+    /// Tells the gauges what only a look can tell.
+    pub fn report(&self) {
+        let metrics = self.telemetry.metrics();
+        self.fetcher.report();
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        metrics.policy_rules.set((), self.policy.rules() as f64);
+        metrics.ready.set((), if self.readiness().is_ok() { 1.0 } else { 0.0 });
+    }
+
+    /// Whether requests are answered, and if not, why.
+    pub fn readiness(&self) -> Result<(), NotAccepting> {
+        if self.accounts.is_accepting() { Ok(()) } else { Err(NotAccepting) }
+    }
+}
+
+/// What Go's `strconv.ParseBool` calls true.
+fn is_go_true(text: &str) -> bool {
+    matches!(text, "1" | "t" | "T" | "TRUE" | "true" | "True")
+}
+

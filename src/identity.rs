@@ -1,0 +1,191 @@
+//! # Identity: who is calling?
+//!
+//! **Question.** Who sent this request, how did they prove it, and which groups do they belong to?
+//!
+//! **Rule.** A request carries at most one header credential. Its shape alone chooses the way it is judged: the prefix
+//! `mgt_` is a gateway token; a Bearer value, or the password of a configured user name such as `jwt`, is a JSON web
+//! token. There is no "try the other one": a failed token is never looked at as something else. Both may come as
+//! `Authorization: Bearer` and as the password of Basic, which is what every `go` command can send from netrc.
+//!
+//! **What it refuses.** Two credentials, oversize or unreadable ones: 400. Credentials that are missing, wrong, expired,
+//! revoked or unknown: 401 with one text for all of them; the reason goes to the audit. Nobody may be anonymous
+//! unless the configuration says so, and then bad credentials are still 401.
+//!
+//! **How it fails.** If the judge itself cannot be read (the token file, a key set), the answer is 503 and never
+//! 401: some clients erase a stored secret when they see 401. Secrets are hidden by type and appear in no output.
+//!
+//! **Limits of this version.** Gateway tokens and JWTs against a key-set file; discovery, LDAP and client certificates
+//! come behind the same [`authenticator::Authenticator`] seam.
+
+pub mod authenticator;
+pub mod caller;
+pub mod credentials;
+pub mod jwks;
+pub mod jwt;
+pub mod token;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::fault::Fault;
+use crate::fault::Kind;
+use crate::head::Head;
+use crate::identity::authenticator::Authenticator;
+use crate::identity::caller::Caller;
+use crate::identity::credentials::Credentials;
+use crate::identity::credentials::CredentialsError;
+use crate::telemetry::Telemetry;
+use crate::telemetry::labels::AuthMethod;
+use crate::telemetry::labels::AuthResult;
+use crate::telemetry::observed::Observed;
+use crate::telemetry::record::Facts;
+
+/// Why nobody was recognised.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum IdentityError {
+    /// The credentials cannot be read, or there are two.
+    #[error("credentials refused: {0}")]
+    Credentials(#[from] CredentialsError),
+    /// There are none, and nobody may be anonymous.
+    #[error("no credentials")]
+    Missing,
+    /// The proof is not good.
+    #[error("{method:?} credentials refused: {result:?}: {detail}")]
+    Refused {
+        /// How they tried.
+        method: AuthMethod,
+        /// Why not, as a word of the closed list.
+        result: AuthResult,
+        /// For the audit; holds no secret.
+        detail: String,
+    },
+    /// It cannot be judged now.
+    #[error("{method:?} credentials cannot be judged: {detail}")]
+    Unavailable {
+        /// How they tried.
+        method: AuthMethod,
+        /// What is missing, for the log.
+        detail: String,
+    },
+}
+
+impl IdentityError {
+    /// Method and result for metric, log and audit.
+    pub fn labels(&self) -> (AuthMethod, AuthResult) {
+        match self {
+            Self::Credentials(_) => (AuthMethod::Unknown, AuthResult::Malformed),
+            Self::Missing => (AuthMethod::Anonymous, AuthResult::Missing),
+            Self::Refused { method, result, .. } => (*method, *result),
+            Self::Unavailable { method, .. } => (*method, AuthResult::BackendUnavailable),
+        }
+    }
+}
+
+impl Fault for IdentityError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Credentials(_) => Kind::Malformed,
+            Self::Missing | Self::Refused { .. } => Kind::Unauthenticated,
+            Self::Unavailable { .. } => Kind::Unavailable,
+        }
+    }
+
+    fn public(&self) -> Cow<'static, str> {
+        match self {
+            Self::Credentials(error) => format!("bad request: {error}").into(),
+            Self::Missing => concat!(
+                "unauthenticated: no credentials were sent\n",
+                "put a gateway token (mgt_...) or a JWT as the password into netrc:\n",
+                "machine HOST:PORT login jwt password TOKEN"
+            )
+            .into(),
+            Self::Refused { .. } => concat!(
+                "unauthenticated: the credentials are not good (wrong, expired or revoked)\n",
+                "accepted: a gateway token (mgt_...) or a JWT, as netrc password or Bearer"
+            )
+            .into(),
+            Self::Unavailable { .. } => {
+                "the gateway cannot check credentials just now: try again soon".into()
+            }
+        }
+    }
+
+    fn retryable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
+
+impl Observed for IdentityError {
+    fn note(&self, facts: &mut Facts) {
+        let (method, result) = self.labels();
+        facts.auth_method = Some(method);
+        facts.auth_result = Some(result);
+        facts.auth_detail = match self {
+            Self::Refused { detail, .. } | Self::Unavailable { detail, .. } => Some(detail.clone()),
+            Self::Credentials(error) => Some(error.to_string()),
+            Self::Missing => None,
+        };
+    }
+}
+
+/// Whether a request without credentials is anybody's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Anonymous {
+    /// It is 401.
+    Refused,
+    /// It is `any:anonymous`, for whom the policy has rules of its own.
+    Admitted,
+}
+
+/// Recognises callers.
+#[derive(Debug)]
+pub struct Identity {
+    anonymous: Anonymous,
+    jwt_user_names: Vec<String>,
+    authenticators: Vec<Box<dyn Authenticator>>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Identity {
+    /// An identity station. The first authenticator that takes a credential's shape judges it, alone.
+    pub fn new(
+        anonymous: Anonymous,
+        jwt_user_names: Vec<String>,
+        authenticators: Vec<Box<dyn Authenticator>>,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
+        Self { anonymous, jwt_user_names, authenticators, telemetry }
+    }
+
+    /// Recognises the caller of a request.
+    pub async fn identify(&self, head: &Head) -> Result<Arc<Caller>, IdentityError> {
+        let begun = std::time::Instant::now();
+        let outcome = self.judge(head).await;
+        let (method, result) = match &outcome {
+            Ok(caller) => (caller.method(), AuthResult::Success),
+            Err(error) => error.labels(),
+        };
+        let metrics = self.telemetry.metrics();
+        metrics.auth_attempts.count((method, result));
+        metrics.auth_seconds.observe((method,), begun.elapsed().as_secs_f64());
+        outcome
+    }
+
+    async fn judge(&self, head: &Head) -> Result<Arc<Caller>, IdentityError> {
+        let credentials = Credentials::from_head(head, &self.jwt_user_names)?;
+        if credentials == Credentials::None {
+            return match self.anonymous {
+                Anonymous::Admitted => Ok(Arc::new(Caller::anonymous())),
+                Anonymous::Refused => Err(IdentityError::Missing),
+            };
+        }
+        for authenticator in &self.authenticators {
+            if authenticator.takes(&credentials) {
+                return authenticator.authenticate(&credentials).await;
+            }
+        }
+        let (method, result) = (AuthMethod::Unknown, AuthResult::BadCredentials);
+        let detail = "no configured method takes this shape".to_owned();
+        Err(IdentityError::Refused { method, result, detail })
+    }
+}

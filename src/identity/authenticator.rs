@@ -1,0 +1,22 @@
+//! The seam behind which every way of proving an identity stands.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::identity::IdentityError;
+use crate::identity::caller::Caller;
+use crate::identity::credentials::Credentials;
+
+/// One way of proving who one is.
+pub trait Authenticator: Send + Sync + fmt::Debug {
+    /// Whether credentials of this shape are this one's to judge. Shapes do not overlap.
+    fn takes(&self, credentials: &Credentials) -> bool;
+
+    /// Judges. Refusals are 401 with a reason for the audit; "cannot judge now" is another error, 503.
+    fn authenticate<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+    ) -> BoxFuture<'a, Result<Arc<Caller>, IdentityError>>;
+}

@@ -1,0 +1,117 @@
+//! Somebody who was recognised: name, groups, and how they proved it.
+
+use std::fmt::Write as _;
+
+use crate::telemetry::labels::AuthMethod;
+use crate::telemetry::labels::AuthResult;
+use crate::telemetry::observed::Observed;
+use crate::telemetry::record::Facts;
+
+/// A recognised caller. Only this station makes one:
+///
+/// ```compile_fail
+/// let forged = modgate::identity::caller::Caller::recognised(
+///     "user:token:root".to_owned(), Vec::new(),
+///     modgate::telemetry::labels::AuthMethod::Token, String::new(),
+/// );
+/// ```
+///
+/// ```
+/// let principal: fn(&modgate::identity::caller::Caller) -> &str =
+///     modgate::identity::caller::Caller::principal;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    principal: String,
+    groups: Vec<String>,
+    method: AuthMethod,
+    detail: String,
+}
+
+impl Caller {
+    /// Somebody with a name: `user:<realm>:<id>`, and groups `group:<realm>:<name>`.
+    pub(in crate::identity) fn recognised(
+        principal: String,
+        groups: Vec<String>,
+        method: AuthMethod,
+        detail: String,
+    ) -> Self {
+        Self { principal, groups, method, detail }
+    }
+
+    /// Nobody in particular.
+    pub(in crate::identity) fn anonymous() -> Self {
+        let (principal, method) = ("any:anonymous".to_owned(), AuthMethod::Anonymous);
+        Self { principal, groups: Vec::new(), method, detail: String::new() }
+    }
+
+    /// A caller for the suites of a policy and for tests: it never comes from a request.
+    pub(crate) fn imagined(principal: &str, groups: Vec<String>) -> Self {
+        let method = match principal {
+            "any:anonymous" => AuthMethod::Anonymous,
+            _ => AuthMethod::Unknown,
+        };
+        Self { principal: principal.to_owned(), groups, method, detail: String::new() }
+    }
+
+    /// `user:<realm>:<id>` or `any:anonymous`.
+    pub fn principal(&self) -> &str {
+        &self.principal
+    }
+
+    /// Groups, each `group:<realm>:<name>`.
+    pub fn groups(&self) -> &[String] {
+        &self.groups
+    }
+
+    /// Whether nobody proved anything.
+    pub fn is_anonymous(&self) -> bool {
+        self.method == AuthMethod::Anonymous
+    }
+
+    /// How they proved it.
+    pub fn method(&self) -> AuthMethod {
+        self.method
+    }
+
+    /// More about the proof, such as a token's expiry; for `/-/whoami` and the audit.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+impl Observed for std::sync::Arc<Caller> {
+    fn note(&self, facts: &mut Facts) {
+        facts.principal = Some(self.principal.clone());
+        facts.groups.clone_from(&self.groups);
+        facts.auth_method = Some(self.method);
+        facts.auth_result = Some(AuthResult::Success);
+        facts.auth_detail = Some(self.detail.clone()).filter(|detail| !detail.is_empty());
+    }
+}
+
+/// Encodes a name for principals, groups, policy columns and log lines: every byte outside
+/// `A-Z a-z 0-9 . _ @ / + : = -` becomes `%XX`, so no comma, blank or newline gets through.
+pub fn encode_name(name: &str) -> String {
+    let mut encoded = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"._@/+:=-".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // writing to a string cannot fail
+            let _written = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::encode_name;
+
+    #[test]
+    fn a_name_cannot_break_a_column_or_a_line() {
+        assert_eq!(encode_name("alice@corp.example"), "alice@corp.example");
+        assert_eq!(encode_name("a,b c\nd%é"), "a%2Cb%20c%0Ad%25%C3%A9");
+    }
+}

@@ -1,0 +1,290 @@
+//! JSON web tokens against configured issuers: the crate checks the signature, this file what the crate lets through.
+//!
+//! The order of checks is fixed and the first failure ends it: size and header, algorithm, issuer, key,
+//! signature with the base claims, then the claims that the crate's ordinary settings accept in any form.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwapOption;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::future::BoxFuture;
+use jsonwebtoken::errors::ErrorKind;
+use serde::Deserialize;
+use serde_json::Map;
+use serde_json::Value;
+
+use crate::clock::Clock;
+use crate::clock::rfc3339_seconds;
+use crate::config::identity::JwtIssuer;
+use crate::identity::IdentityError;
+use crate::identity::authenticator::Authenticator;
+use crate::identity::caller::Caller;
+use crate::identity::caller::encode_name;
+use crate::identity::credentials::Credentials;
+use crate::identity::jwks::Demands;
+use crate::identity::jwks::KeySet;
+use crate::telemetry::labels::AuthMethod;
+use crate::telemetry::labels::AuthResult;
+
+/// One configured issuer and its keys.
+#[derive(Debug)]
+struct Issuer {
+    settings: JwtIssuer,
+    demands: Demands,
+    keys: ArcSwapOption<KeySet>,
+    looked: Mutex<(SystemTime, Option<SystemTime>)>,
+}
+
+/// Judges JSON web tokens.
+#[derive(Debug)]
+pub struct Jwt {
+    issuers: Vec<Issuer>,
+    clock: Arc<dyn Clock>,
+}
+
+/// The claims we read. Types are strict: an issuer that is an array is not an issuer.
+#[derive(Debug, Deserialize)]
+struct Claims {
+    iss: String,
+    sub: String,
+    exp: u64,
+    #[serde(default)]
+    iat: Option<u64>,
+    #[serde(default)]
+    jti: Option<String>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+struct Refusal(AuthResult, &'static str);
+
+impl Jwt {
+    /// Reads every key set for the first time. A set that cannot be read makes its issuer's tokens unavailable,
+    /// until it can.
+    pub fn new(issuers: Vec<JwtIssuer>, clock: Arc<dyn Clock>) -> Self {
+        let issuers = issuers
+            .into_iter()
+            .map(|settings| {
+                let demands = Demands {
+                    issuer: settings.issuer.clone(),
+                    audience: settings.audience.clone(),
+                    algorithms: settings.algorithms.clone(),
+                    leeway: settings.leeway.as_secs(),
+                };
+                let looked = Mutex::new((clock.now(), modified(&settings.keys_file)));
+                let issuer =
+                    Issuer { settings, demands, keys: ArcSwapOption::empty(), looked };
+                issuer.load();
+                issuer
+            })
+            .collect();
+        Self { issuers, clock }
+    }
+
+    fn judge(&self, token: &str) -> Result<Arc<Caller>, IdentityError> {
+        let refused = |Refusal(result, detail)| IdentityError::Refused {
+            method: AuthMethod::Jwt,
+            result,
+            detail: detail.to_owned(),
+        };
+        let header = check_header(token).map_err(refused)?;
+        let issuer = self.issuer_of(token).map_err(refused)?;
+        if !issuer.takes_type(header.typ.as_deref()) {
+            return Err(refused(Refusal(AuthResult::Malformed, "typ is not that of an access token")));
+        }
+        issuer.refresh(self.clock.now());
+        let Some(keys) = issuer.keys.load_full() else {
+            let detail = format!("no key set for issuer {}", issuer.settings.name);
+            return Err(IdentityError::Unavailable { method: AuthMethod::Jwt, detail });
+        };
+        let claims = verify(token, header.kid.as_deref(), &keys).map_err(refused)?;
+        issuer.check(&claims, self.clock.unix_seconds()).map_err(refused)?;
+        Ok(Arc::new(issuer.caller(&claims)))
+    }
+
+    /// Selects the issuer by the unverified claim; the signature check that follows makes it good.
+    fn issuer_of(&self, token: &str) -> Result<&Issuer, Refusal> {
+        let unreadable = || Refusal(AuthResult::Malformed, "claims cannot be read");
+        let payload = token.split('.').nth(1).ok_or_else(unreadable)?;
+        let claims: Value = decode_part(payload).ok_or_else(unreadable)?;
+        let wrong = || Refusal(AuthResult::WrongIssuer, "issuer is not configured");
+        let named = claims.get("iss").and_then(Value::as_str).ok_or_else(wrong)?;
+        self.issuers.iter().find(|issuer| issuer.settings.issuer == named).ok_or_else(wrong)
+    }
+}
+
+impl Issuer {
+    fn load(&self) {
+        match KeySet::read(&self.settings.keys_file, &self.demands) {
+            Ok(keys) => self.keys.store(Some(Arc::new(keys))),
+            Err(error) => {
+                tracing::error!(issuer = %self.settings.name, %error, "key set refused: the last good one stays");
+            }
+        }
+    }
+
+    /// Reads the file again if it changed; looks at most once a second.
+    fn refresh(&self, now: SystemTime) {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.duration_since(looked.0).is_ok_and(|since| since < LOOK_AGAIN) {
+            return;
+        }
+        looked.0 = now;
+        let found = modified(&self.settings.keys_file);
+        if found != looked.1 {
+            looked.1 = found;
+            self.load();
+        }
+    }
+
+    /// A token without `typ` is taken; one that says what it is must be what the issuer is configured for.
+    fn takes_type(&self, typ: Option<&str>) -> bool {
+        typ.is_none_or(|typ| self.settings.typ.iter().any(|known| known.eq_ignore_ascii_case(typ)))
+    }
+
+    fn check(&self, claims: &Claims, now: u64) -> Result<(), Refusal> {
+        let refuse = |result, why| Err(Refusal(result, why));
+        let leeway = self.settings.leeway.as_secs();
+        if claims.iss != self.settings.issuer {
+            return refuse(AuthResult::WrongIssuer, "issuer differs");
+        }
+        let Some(issued) = claims.iat else {
+            return refuse(AuthResult::Malformed, "iat is missing");
+        };
+        if issued > now + leeway {
+            return refuse(AuthResult::NotYetValid, "iat lies in the future");
+        }
+        if claims.exp.saturating_sub(issued) > self.settings.max_life.as_secs() {
+            return refuse(AuthResult::Malformed, "lives longer than max_life");
+        }
+        let printable = !claims.sub.is_empty() && !claims.sub.chars().any(char::is_control);
+        if !printable || claims.sub.len() > SUBJECT_LIMIT_BYTES {
+            return refuse(AuthResult::Malformed, "sub is empty, too long or not printable");
+        }
+        if claims.rest.contains_key("cnf") {
+            return refuse(AuthResult::Malformed, "bound to a certificate, which is not supported");
+        }
+        Ok(())
+    }
+
+    fn caller(&self, claims: &Claims) -> Caller {
+        let realm = &self.settings.name;
+        let principal = format!("user:oidc/{realm}:{}", encode_name(&claims.sub));
+        let groups = nested(&claims.rest, &self.settings.groups_claim)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .take(GROUPS_LIMIT)
+            .map(|group| format!("group:oidc/{realm}:{}", encode_name(group)))
+            .collect();
+        let id = claims.jti.as_deref().map(encode_name).unwrap_or_default();
+        let detail =
+            format!("JWT {id} of {}, good until {}", self.settings.issuer, rfc3339_seconds(claims.exp));
+        Caller::recognised(principal, groups, AuthMethod::Jwt, detail)
+    }
+}
+
+/// What the header says of the token.
+struct Header {
+    kid: Option<String>,
+    typ: Option<String>,
+}
+
+/// Checks the header before anything is trusted.
+fn check_header(token: &str) -> Result<Header, Refusal> {
+    let malformed = |why| Refusal(AuthResult::Malformed, why);
+    let parts: Vec<&str> = token.split('.').collect();
+    let [header, _, _] = parts.as_slice() else { return Err(malformed("not three parts")) };
+    let header: Value = decode_part(header).ok_or_else(|| malformed("header cannot be read"))?;
+    let header = header.as_object().ok_or_else(|| malformed("header is no object"))?;
+    if FORBIDDEN_HEADERS.iter().any(|name| header.contains_key(*name)) {
+        return Err(Refusal(AuthResult::WrongAlgorithm, "header names a key or an extension"));
+    }
+    let text = |name: &str, why| match header.get(name) {
+        None => Ok(None),
+        Some(value) => value.as_str().map(|text| Some(text.to_owned())).ok_or(malformed(why)),
+    };
+    let typ = text("typ", "typ is no string")?;
+    let kid = text("kid", "kid is no string")?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.=".contains(&b);
+    let fits = |kid: &String| kid.len() <= KID_LIMIT_BYTES && kid.bytes().all(plain);
+    if !kid.as_ref().is_none_or(fits) {
+        return Err(malformed("kid is not plain"));
+    }
+    Ok(Header { kid, typ })
+}
+
+fn verify(token: &str, kid: Option<&str>, keys: &KeySet) -> Result<Claims, Refusal> {
+    let key = keys.find(kid).ok_or(Refusal(AuthResult::UnknownKey, "no such key"))?;
+    let verified = jsonwebtoken::decode::<Claims>(token, &key.decoding, &key.validation);
+    verified.map(|data| data.claims).map_err(|error| match error.kind() {
+        ErrorKind::InvalidSignature => Refusal(AuthResult::InvalidSignature, "signature"),
+        ErrorKind::ExpiredSignature => Refusal(AuthResult::Expired, "exp"),
+        ErrorKind::ImmatureSignature => Refusal(AuthResult::NotYetValid, "nbf"),
+        ErrorKind::InvalidIssuer => Refusal(AuthResult::WrongIssuer, "iss"),
+        ErrorKind::InvalidAudience => Refusal(AuthResult::WrongAudience, "aud"),
+        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
+            Refusal(AuthResult::WrongAlgorithm, "alg")
+        }
+        _ => Refusal(AuthResult::Malformed, "claims are missing or of the wrong type"),
+    })
+}
+
+impl Authenticator for Jwt {
+    fn takes(&self, credentials: &Credentials) -> bool {
+        matches!(credentials, Credentials::Jwt(_))
+    }
+
+    fn authenticate<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+    ) -> BoxFuture<'a, Result<Arc<Caller>, IdentityError>> {
+        Box::pin(async move {
+            match credentials {
+                Credentials::Jwt(token) => self.judge(token.expose()),
+                Credentials::None
+                | Credentials::GatewayToken(_)
+                | Credentials::Password { .. } => Err(IdentityError::Missing),
+            }
+        })
+    }
+}
+
+fn decode_part(part: &str) -> Option<Value> {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+}
+
+/// A claim by its path, such as `realm_access.roles`.
+fn nested<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    let mut names = path.split('.');
+    let mut found = claims.get(names.next()?)?;
+    for name in names {
+        found = found.get(name)?;
+    }
+    Some(found)
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).ok()?.modified().ok()
+}
+
+/// Headers that would let a token bring its own key, or change what is signed.
+const FORBIDDEN_HEADERS: [&str; 7] = ["crit", "jku", "x5u", "x5c", "jwk", "zip", "b64"];
+/// A key id is a map key, never a path or a query.
+const KID_LIMIT_BYTES: usize = 128;
+/// Longer subjects are no names.
+const SUBJECT_LIMIT_BYTES: usize = 256;
+/// More groups than this are a mistake of the issuer.
+const GROUPS_LIMIT: usize = 10_000;
+/// How old a look at the key file may be.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! Tokens that must not get in, each signed with a good key: the signature is never what refuses them here.
+
+use super::*;
+use crate::clock::ManualClock;
+use aws_lc_rs::signature::Ed25519KeyPair;
+use aws_lc_rs::signature::KeyPair as _;
+use serde_json::json;
+
+const NOW: u64 = 1_800_000_000;
+
+struct Bench {
+    directory: tempfile::TempDir,
+    key: Ed25519KeyPair,
+    jwt: Jwt,
+}
+
+fn encoded(value: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
+}
+
+fn public(key: &Ed25519KeyPair) -> Value {
+    json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": "k1",
+            "x": URL_SAFE_NO_PAD.encode(key.public_key()) })
+}
+
+fn settings(keys_file: std::path::PathBuf) -> JwtIssuer {
+    JwtIssuer {
+        name: "corp".to_owned(),
+        issuer: "https://idp.example".to_owned(),
+        audience: vec!["modgate".to_owned()],
+        keys_file,
+        algorithms: vec!["EdDSA".to_owned()],
+        groups_claim: "realm_access.roles".to_owned(),
+        typ: vec!["JWT".to_owned(), "at+jwt".to_owned()],
+        max_life: Duration::from_secs(86_400),
+        leeway: Duration::from_secs(30),
+    }
+}
+
+fn bench() -> Bench {
+    let directory = tempfile::tempdir().unwrap();
+    let keys_file = directory.path().join("keys.json");
+    let key = Ed25519KeyPair::generate().unwrap();
+    std::fs::write(&keys_file, json!({ "keys": [public(&key)] }).to_string()).unwrap();
+    // the crate that checks signatures has a wall clock of its own: times are taken relative to it
+    let clock = Arc::new(ManualClock::at_unix(wall()));
+    let jwt = Jwt::new(vec![settings(keys_file)], clock);
+    Bench { directory, key, jwt }
+}
+
+fn wall() -> u64 {
+    crate::clock::SystemClock.unix_seconds()
+}
+
+fn claims() -> Value {
+    json!({ "iss": "https://idp.example", "aud": "modgate", "sub": "alice", "iat": wall() - 5,
+            "exp": wall() + 600, "jti": "id-1", "realm_access": { "roles": ["go-dev", "a,b"] } })
+}
+
+fn header() -> Value {
+    json!({ "alg": "EdDSA", "kid": "k1", "typ": "JWT" })
+}
+
+impl Bench {
+    fn sign(&self, header: &Value, claims: &Value) -> String {
+        let signed = format!("{}.{}", encoded(header), encoded(claims));
+        let signature = URL_SAFE_NO_PAD.encode(self.key.sign(signed.as_bytes()));
+        format!("{signed}.{signature}")
+    }
+
+    fn word(&self, token: &str) -> AuthResult {
+        self.jwt.judge(token).map_or_else(|error| error.labels().1, |_| AuthResult::Success)
+    }
+
+    fn with_claim(&self, name: &str, value: Value) -> AuthResult {
+        let mut claims = claims();
+        claims[name] = value;
+        self.word(&self.sign(&header(), &claims))
+    }
+
+    fn without_claim(&self, name: &str) -> AuthResult {
+        let mut claims = claims();
+        claims.as_object_mut().unwrap().remove(name);
+        self.word(&self.sign(&header(), &claims))
+    }
+
+    fn with_header(&self, name: &str, value: Value) -> AuthResult {
+        let mut header = header();
+        header[name] = value;
+        self.word(&self.sign(&header, &claims()))
+    }
+}
+
+#[test]
+fn a_good_token_names_the_caller_and_the_groups_of_its_realm() {
+    let bench = bench();
+    let caller = bench.jwt.judge(&bench.sign(&header(), &claims())).unwrap();
+    assert_eq!(caller.principal(), "user:oidc/corp:alice");
+    assert_eq!(caller.groups(), ["group:oidc/corp:go-dev", "group:oidc/corp:a%2Cb"]);
+}
+
+#[test]
+fn claims_that_the_library_would_let_through_are_refused() {
+    let bench = bench();
+    let now = wall();
+    let table = [
+        ("iss", json!(5), AuthResult::WrongIssuer),
+        ("iss", json!(["https://idp.example", "x"]), AuthResult::WrongIssuer),
+        ("iss", json!("https://evil.example"), AuthResult::WrongIssuer),
+        ("aud", json!("other"), AuthResult::WrongAudience),
+        ("nbf", json!(now + 3600), AuthResult::NotYetValid),
+        ("iat", json!(now + 3600), AuthResult::NotYetValid),
+        ("exp", json!(32_503_680_000_u64), AuthResult::Malformed),
+        ("exp", json!(now - 45), AuthResult::Expired),
+        ("exp", json!("soon"), AuthResult::Malformed),
+        ("sub", json!(""), AuthResult::Malformed),
+        ("sub", json!("a\nb"), AuthResult::Malformed),
+        ("sub", json!("x".repeat(257)), AuthResult::Malformed),
+        ("cnf", json!({ "x5t#S256": "x" }), AuthResult::Malformed),
+    ];
+    for (name, value, expected) in table {
+        assert_eq!(bench.with_claim(name, value.clone()), expected, "{name} = {value}");
+    }
+    assert_eq!(bench.without_claim("iss"), AuthResult::WrongIssuer);
+    for name in ["aud", "sub", "exp", "iat"] {
+        assert_eq!(bench.without_claim(name), AuthResult::Malformed, "without {name}");
+    }
+}
+
+#[test]
+fn a_header_can_neither_bring_a_key_nor_another_meaning() {
+    let bench = bench();
+    let table = [
+        ("typ", json!("logout+jwt"), AuthResult::Malformed),
+        ("typ", json!(7), AuthResult::Malformed),
+        ("crit", json!(["x"]), AuthResult::WrongAlgorithm),
+        ("jku", json!("https://evil.example/keys"), AuthResult::WrongAlgorithm),
+        ("jwk", json!({}), AuthResult::WrongAlgorithm),
+        ("x5c", json!([]), AuthResult::WrongAlgorithm),
+        ("b64", json!(false), AuthResult::WrongAlgorithm),
+        ("kid", json!("k2"), AuthResult::UnknownKey),
+        ("kid", json!("../../etc/passwd"), AuthResult::Malformed),
+        ("kid", json!("k".repeat(129)), AuthResult::Malformed),
+    ];
+    for (name, value, expected) in table {
+        assert_eq!(bench.with_header(name, value.clone()), expected, "{name} = {value}");
+    }
+    for algorithm in ["none", "HS256", "RS256"] {
+        let result = bench.with_header("alg", json!(algorithm));
+        assert_ne!(result, AuthResult::Success, "{algorithm}");
+    }
+}
+
+#[test]
+fn a_hash_keyed_with_our_public_key_is_no_signature() {
+    let bench = bench();
+    let secret = jsonwebtoken::EncodingKey::from_secret(bench.key.public_key().as_ref());
+    let mut head = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+    head.kid = Some("k1".to_owned());
+    let token = jsonwebtoken::encode(&head, &claims(), &secret).unwrap();
+    assert_ne!(bench.word(&token), AuthResult::Success);
+}
+
+#[test]
+fn a_token_changed_after_signing_is_refused() {
+    let bench = bench();
+    let token = bench.sign(&header(), &claims());
+    let mut other = claims();
+    other["sub"] = json!("mallory");
+    let parts: Vec<&str> = token.split('.').collect();
+    let forged = format!("{}.{}.{}", parts[0], encoded(&other), parts[2]);
+    assert_eq!(bench.word(&forged), AuthResult::InvalidSignature);
+    for shape in ["", "a", "a.b", "a.b.c", "a.b.c.d", "..", &format!("{token}.x")] {
+        assert_eq!(bench.word(shape), AuthResult::Malformed, "{shape}");
+    }
+}
+
+#[test]
+fn without_a_key_set_a_token_cannot_be_judged_and_is_not_refused() {
+    let bench = bench();
+    let missing = bench.directory.path().join("missing.json");
+    let jwt = Jwt::new(vec![settings(missing)], Arc::new(ManualClock::at_unix(NOW)));
+    let outcome = jwt.judge(&bench.sign(&header(), &claims()));
+    assert_eq!(outcome.unwrap_err().labels().1, AuthResult::BackendUnavailable);
+}
+
+#[test]
+fn an_unusable_set_never_replaces_a_usable_one() {
+    let bench = bench();
+    let path = bench.directory.path().join("keys.json");
+    let clock = Arc::new(ManualClock::at_unix(wall()));
+    let jwt = Jwt::new(vec![settings(path.clone())], Arc::<ManualClock>::clone(&clock));
+    let mut private = public(&bench.key);
+    private["d"] = json!("c2VjcmV0");
+    std::fs::write(&path, json!({ "keys": [private] }).to_string()).unwrap();
+    let later = SystemTime::UNIX_EPOCH + Duration::from_secs(wall() + 100);
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
+    clock.advance(Duration::from_secs(2));
+    assert!(jwt.judge(&bench.sign(&header(), &claims())).is_ok());
+}

@@ -1,0 +1,137 @@
+//! Start, ready, drain: what happens between the configuration and the exit code.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+
+use crate::app;
+use crate::app::App;
+use crate::config::Config;
+use crate::server;
+use crate::server::Shared;
+use crate::server::tls::Acceptor;
+use crate::telemetry::trace::Exporter;
+
+/// Runs until SIGINT or SIGTERM, drains, and gives up waiting at a second signal. `ready` is called when every
+/// listener accepts, with the addresses of the module listeners.
+pub fn run(
+    config: &Config,
+    exporter: Option<&Exporter>,
+    ready: impl FnOnce(&Listening),
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("fetch")
+        .build()
+        .context("the runtime could not start")?;
+    let app = app::build(config, runtime.handle())?;
+    let served = runtime.block_on(serve(config, &app, ready));
+    let App { gateway, tasks, threads } = app;
+    runtime.block_on(async {
+        if tokio::time::timeout(LAST_FILLS, tasks.drain()).await.is_err() {
+            tracing::warn!("fills under way were cut off; the next start sweeps what they left");
+        }
+    });
+    drop((gateway, tasks));
+    runtime.shutdown_timeout(LAST_FILLS);
+    // both threads end when the last handle is gone: every event and line is written by then
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a service thread panicked");
+        }
+    }
+    if let Some(exporter) = exporter {
+        exporter.shut_down();
+    }
+    served
+}
+
+/// Where the gateway listens.
+#[derive(Debug, Clone)]
+pub struct Listening {
+    /// The module listeners.
+    pub modules: Vec<std::net::SocketAddr>,
+    /// The operations listener.
+    pub ops: std::net::SocketAddr,
+}
+
+async fn serve(
+    config: &Config,
+    app: &App,
+    ready: impl FnOnce(&Listening),
+) -> anyhow::Result<()> {
+    let acceptor = match (&config.server.tls_cert, &config.server.tls_key) {
+        (Some(chain), Some(key)) => Some(Acceptor::from_files(chain, key)?),
+        _ => None,
+    };
+    let mut listeners = Vec::new();
+    for address in &config.server.listen {
+        listeners.push(bind("server.listen", *address)?);
+    }
+    let ops = bind("server.ops_listen", config.server.ops_listen)?;
+    let listening = Listening {
+        modules: listeners.iter().filter_map(|bound| bound.local_addr().ok()).collect(),
+        ops: ops.local_addr()?,
+    };
+    let shared = Shared { gateway: Arc::clone(&app.gateway), tasks: app.tasks.clone() };
+    let settings = server::Settings {
+        workers: config.server.workers,
+        connections: config.server.max_connections,
+        drain: config.server.drain,
+    };
+    let (modules, handle) = server::listen(listeners, acceptor.as_ref(), &shared, &settings)?;
+    let ops = server::ops::listen(ops, &app.gateway)?;
+    let ops_handle = ops.handle();
+    let upkeep = Arc::clone(&app.gateway);
+    let stop = app.tasks.stop().clone();
+    let _service = app.tasks.run("upkeep", async move {
+        while !stop.is_cancelled() {
+            upkeep.telemetry().page().upkeep();
+            let _woken = tokio::time::timeout(UPKEEP, stop.cancelled()).await;
+        }
+    });
+    ready(&listening);
+    tokio::pin!(modules);
+    tokio::pin!(ops);
+    tokio::select! {
+        ended = &mut modules => ended.context("the module listeners ended")?,
+        ended = &mut ops => ended.context("the operations listener ended")?,
+        stopped = stop_signal() => {
+            stopped?;
+            tracing::info!(drain = ?config.server.drain, "stopping: requests under way are finished");
+            tokio::select! {
+                () = handle.stop(true) => {}
+                again = stop_signal() => again.map(|()| tracing::warn!("stopping at once"))?,
+                _ended = &mut modules => {}
+                _ended = &mut ops => {}
+            }
+        }
+    }
+    ops_handle.stop(false).await;
+    Ok(())
+}
+
+fn bind(key: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| {
+        format!("{key}: {address} cannot be listened on: is it in use? choose another with --set {key}=…")
+    })
+}
+
+async fn stop_signal() -> std::io::Result<()> {
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+/// Fills nobody waits for any more may end, or be cut off: they leave nothing half.
+const LAST_FILLS: Duration = Duration::from_secs(5);
+/// Histogram samples are moved into buckets this often.
+const UPKEEP: Duration = Duration::from_secs(5);

@@ -1,0 +1,51 @@
+//! The operations listener: metrics, liveness and readiness, for the house's own network and nobody else.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use actix_web::App;
+use actix_web::HttpResponse;
+use actix_web::HttpServer;
+use actix_web::dev::Server;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::web;
+
+use crate::gateway::Gateway;
+
+/// Listens until told to stop: `/metrics` (Prometheus text format 0.0.4), `/livez`, `/readyz`.
+pub fn listen(listener: TcpListener, gateway: &Arc<Gateway>) -> io::Result<Server> {
+    let gateway = web::Data::from(Arc::clone(gateway));
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(gateway.clone())
+            .route("/metrics", web::get().to(metrics))
+            .route("/livez", web::get().to(live))
+            .route("/readyz", web::get().to(ready))
+    });
+    Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
+}
+
+async fn metrics(gateway: web::Data<Gateway>) -> HttpResponse {
+    gateway.report();
+    let page = gateway.telemetry().page().render();
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4")).body(page)
+}
+
+/// The process runs and its event loops turn.
+async fn live() -> HttpResponse {
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, TEXT)).body("ok\n")
+}
+
+/// Requests are answered; if not, why.
+async fn ready(gateway: web::Data<Gateway>) -> HttpResponse {
+    match gateway.readiness() {
+        Ok(()) => HttpResponse::Ok().insert_header((CONTENT_TYPE, TEXT)).body("ready\n"),
+        Err(why) => {
+            let text = format!("not ready: {why}\n");
+            HttpResponse::ServiceUnavailable().insert_header((CONTENT_TYPE, TEXT)).body(text)
+        }
+    }
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";

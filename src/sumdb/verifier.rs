@@ -1,0 +1,164 @@
+//! The checks of each artifact; inflating and hashing run in the bounded pool.
+
+use std::io;
+
+use bytes::Bytes;
+
+use crate::content::Content;
+use crate::fault::Fault;
+use crate::fault::Kind;
+use crate::goproxy::artifact::Artifact;
+use crate::goproxy::dirhash::H1;
+use crate::goproxy::gomod;
+use crate::goproxy::info;
+use crate::goproxy::info::Asked;
+use crate::goproxy::list;
+use crate::goproxy::path::ModulePath;
+use crate::goproxy::request::ModuleRequest;
+use crate::goproxy::request::Request;
+use crate::goproxy::version::Version;
+use crate::goproxy::zipfile;
+use crate::sumdb::Basis;
+use crate::sumdb::Verified;
+use crate::tasks::TaskGone;
+use crate::tasks::Tasks;
+use crate::telemetry::labels::Integrity;
+use crate::telemetry::observed::Observed;
+
+/// Which check refused the content.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum VerifyError {
+    /// The zip breaks a rule of module zips.
+    #[error("{what}: not a module zip: {why}")]
+    Zip {
+        /// Path and version.
+        what: String,
+        /// The rule, in words.
+        why: String,
+    },
+    /// The `.mod` is no go.mod.
+    #[error("{what}: not a go.mod: {why}")]
+    GoMod {
+        /// Path and version.
+        what: String,
+        /// What was found.
+        why: String,
+    },
+    /// The info does not name what was asked for.
+    #[error("{what}: bad info: {why}")]
+    Info {
+        /// Path and version or query.
+        what: String,
+        /// What was found.
+        why: String,
+    },
+    /// A spooled body could not be read back.
+    #[error("the spool could not be read: {0}")]
+    Spool(String),
+    /// The check itself ended early.
+    #[error(transparent)]
+    Gone(#[from] TaskGone),
+}
+
+impl VerifyError {
+    /// The label of the refusal; `None` if the fault is ours.
+    pub fn integrity(&self) -> Option<Integrity> {
+        match self {
+            Self::Zip { .. } => Some(Integrity::ZipInvalid),
+            Self::GoMod { .. } | Self::Info { .. } => Some(Integrity::PathMismatch),
+            Self::Spool(_) | Self::Gone(_) => None,
+        }
+    }
+}
+
+impl Observed for VerifyError {}
+
+impl Fault for VerifyError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Zip { .. } | Self::GoMod { .. } | Self::Info { .. } => Kind::Integrity,
+            Self::Spool(_) | Self::Gone(_) => Kind::Internal,
+        }
+    }
+
+    fn public(&self) -> std::borrow::Cow<'static, str> {
+        match self {
+            Self::Zip { .. } | Self::GoMod { .. } | Self::Info { .. } => {
+                format!("refused: {self}").into()
+            }
+            Self::Spool(_) | Self::Gone(_) => self.kind().sentence().into(),
+        }
+    }
+}
+
+/// Checks content against the request it is said to answer.
+#[derive(Debug, Clone)]
+pub struct Verifier {
+    tasks: Tasks,
+}
+
+impl Verifier {
+    /// A verifier that works in the bounded pool.
+    pub fn new(tasks: Tasks) -> Self {
+        Self { tasks }
+    }
+
+    /// Verifies, or says which check refused.
+    pub async fn verify(
+        &self,
+        request: &Request,
+        content: Content,
+    ) -> Result<Verified, VerifyError> {
+        let Request::Module(asked) = request else {
+            return Ok(Verified::new(content, Basis::Unsummed));
+        };
+        let asked = asked.clone();
+        self.tasks.block("verify", move || check(&asked, content)).await?
+    }
+}
+
+fn check(asked: &ModuleRequest, content: Content) -> Result<Verified, VerifyError> {
+    let path = &asked.path;
+    match &asked.artifact {
+        Artifact::Zip(version) => zip(path, version, content),
+        Artifact::Mod(version) => gomod(path, version, content),
+        Artifact::Info(version) => named(path, Asked::Exactly(version), content),
+        Artifact::Query(_) | Artifact::Latest => named(path, Asked::Any, content),
+        Artifact::List => {
+            let lines = list::read(&whole(&content)?, path);
+            let sorted = Content::from_bytes(Bytes::from(list::render(&lines)));
+            Ok(Verified::new(sorted, Basis::Unsummed))
+        }
+    }
+}
+
+fn zip(path: &ModulePath, version: &Version, content: Content) -> Result<Verified, VerifyError> {
+    match zipfile::check(content.reader(), content.len(), path, version) {
+        Ok(report) => Ok(Verified::new(content, Basis::Computed(report.h1.to_string()))),
+        Err(why) => {
+            Err(VerifyError::Zip { what: format!("{path}@{version}"), why: why.to_string() })
+        }
+    }
+}
+
+fn gomod(path: &ModulePath, version: &Version, content: Content) -> Result<Verified, VerifyError> {
+    let bytes = whole(&content)?;
+    match gomod::read(&bytes) {
+        Ok(_) => Ok(Verified::new(content, Basis::Computed(H1::of_gomod(&bytes).to_string()))),
+        Err(why) => {
+            Err(VerifyError::GoMod { what: format!("{path}@{version}"), why: why.to_string() })
+        }
+    }
+}
+
+fn named(path: &ModulePath, asked: Asked<'_>, content: Content) -> Result<Verified, VerifyError> {
+    match info::check(&whole(&content)?, path, asked) {
+        Ok(info) => Ok(Verified::new(content, Basis::Names(info.version))),
+        Err(why) => Err(VerifyError::Info { what: path.to_string(), why: why.to_string() }),
+    }
+}
+
+fn whole(content: &Content) -> Result<Bytes, VerifyError> {
+    let read: io::Result<Bytes> = content.to_bytes(u64::MAX);
+    read.map_err(|error| VerifyError::Spool(error.to_string()))
+}

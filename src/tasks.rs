@@ -1,0 +1,118 @@
+//! The only place that spawns: every task has a name, an owner, an end, and is counted when it dies.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::fault::Fault;
+use crate::fault::Kind;
+use crate::telemetry::Telemetry;
+
+/// A task that ended without a result: it panicked, or the gateway is stopping.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the task {0} ended without a result")]
+pub struct TaskGone(&'static str);
+
+impl Fault for TaskGone {
+    fn kind(&self) -> Kind {
+        Kind::Internal
+    }
+}
+
+/// Spawns on the fetch runtime, which is not the listeners': a fill may block there without delaying an answer.
+#[derive(Clone)]
+pub struct Tasks {
+    runtime: Handle,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+    blocking: Arc<Semaphore>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl fmt::Debug for Tasks {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} tasks", self.tracker.len())
+    }
+}
+
+impl Tasks {
+    /// Tasks on a runtime. At most `blocking` jobs that hash, inflate or sync run at once; others wait.
+    pub fn new(runtime: Handle, blocking: usize, telemetry: Arc<Telemetry>) -> Self {
+        Self {
+            runtime,
+            tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            blocking: Arc::new(Semaphore::new(blocking.max(1))),
+            telemetry,
+        }
+    }
+
+    /// Tells services to end; what they should wait for.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Runs work to its end, whoever still waits for it. Cancel safety: dropping the returned future leaves the
+    /// work running.
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    pub fn run<T, F>(
+        &self,
+        name: &'static str,
+        work: F,
+    ) -> impl Future<Output = Result<T, TaskGone>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let running = self.tracker.spawn_on(work, &self.runtime);
+        let telemetry = Arc::clone(&self.telemetry);
+        async move {
+            running.await.map_err(|gone| {
+                if gone.is_panic() {
+                    telemetry.metrics().panics.count(());
+                    tracing::error!(task = name, "a task panicked");
+                }
+                TaskGone(name)
+            })
+        }
+    }
+
+    /// Runs blocking work in a bounded pool.
+    #[expect(clippy::disallowed_methods, reason = "the one place that blocks")]
+    pub async fn block<T, F>(&self, name: &'static str, work: F) -> Result<T, TaskGone>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let _slot = self.blocking.acquire().await.map_err(|_closed| TaskGone(name))?;
+        let running = self.runtime.spawn_blocking(work);
+        running.await.map_err(|gone| {
+            if gone.is_panic() {
+                self.telemetry.metrics().panics.count(());
+                tracing::error!(task = name, "blocking work panicked");
+            }
+            TaskGone(name)
+        })
+    }
+
+    /// Starts a thread for a service that blocks for its whole life.
+    pub fn thread(
+        name: &str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name(name.to_owned()).spawn(work)
+    }
+
+    /// Ends services and waits until every task is done.
+    pub async fn drain(&self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}

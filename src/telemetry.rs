@@ -1,0 +1,95 @@
+//! # Telemetry: what the gateway says about itself
+//!
+//! **Question.** What happened, how often, how long did it take, and whose fault was it?
+//!
+//! **Rule.** What can be observed is declared once: metrics in [`metrics`], label values in [`labels`], facts of a
+//! request in [`record`]. A request carries one [`Record`]; proofs note themselves on it, stages time themselves
+//! on it, and when it closes one account is made of it for audit, metrics, trace and log, so the four cannot
+//! disagree. The record is written for people: nothing reads it to decide.
+//!
+//! **Labels** are closed sets, so the number of series is known at start. Module paths, callers, addresses and
+//! error texts live in records, never in labels.
+//!
+//! **Traces.** Whether a request is exported is drawn before any span exists; an unsampled request builds none.
+//! Ids are drawn for every request all the same, and are told to the caller, the log, the audit and the upstream.
+//! A stranger's `traceparent` is never continued: it could force sampling.
+//!
+//! **How it fails.** Telemetry never delays or fails a request. Lines and spans that cannot be delivered are lost
+//! and counted. (The audit is another station, and may refuse a request.)
+
+pub mod buckets;
+pub mod family;
+pub mod labels;
+pub mod log;
+pub mod metrics;
+pub mod observed;
+pub mod record;
+pub mod trace;
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::BuildError;
+
+use crate::clock::Clock;
+use crate::head::Head;
+use crate::telemetry::labels::Attempt;
+use crate::telemetry::labels::Sampling;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::Page;
+use crate::telemetry::metrics::UpstreamMetrics;
+use crate::telemetry::record::Record;
+use crate::telemetry::trace::Sampler;
+
+/// The handle every station gets: metrics by value, and the beginning of records.
+#[derive(Debug)]
+pub struct Telemetry {
+    metrics: Metrics,
+    upstreams: Vec<(String, UpstreamMetrics)>,
+    page: Page,
+    sampler: Sampler,
+    clock: Arc<dyn Clock>,
+}
+
+impl Telemetry {
+    /// Registers every series. `upstreams` are the configured names, which become label values.
+    pub fn new(
+        upstreams: &[String],
+        sampler: Sampler,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, BuildError> {
+        let (metrics, each, page) = metrics::install(upstreams)?;
+        let upstreams = upstreams.iter().cloned().zip(each).collect();
+        Ok(Self { metrics, upstreams, page, sampler, clock })
+    }
+
+    /// The metrics without a configured dimension.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The metrics of one upstream; `None` for a name that is not configured.
+    pub fn upstream(&self, name: &str) -> Option<&UpstreamMetrics> {
+        self.upstreams.iter().find(|(known, _)| known == name).map(|(_, metrics)| metrics)
+    }
+
+    /// The page of metrics.
+    pub fn page(&self) -> &Page {
+        &self.page
+    }
+
+    /// Opens the record of one request; here it is drawn whether its trace is exported.
+    pub fn begin(&self, head: &Head) -> Record {
+        let trace = self.sampler.begin(head.method.word());
+        let drawn = if trace.sampled() { Sampling::Sampled } else { Sampling::Unsampled };
+        self.metrics.sampling.count((drawn,));
+        self.metrics.http_in_flight.add((), 1.0);
+        Record::open(head, trace, Arc::clone(&self.clock))
+    }
+
+    /// Counts one attempt at an upstream.
+    pub fn attempted(&self, upstream: &str, attempt: Attempt) {
+        if let Some(metrics) = self.upstream(upstream) {
+            metrics.attempts.count((attempt,));
+        }
+    }
+}

@@ -1,0 +1,495 @@
+//! Every label a series can carry and every value it can take: closed sets, so nobody outside can make a series.
+
+use crate::goproxy::artifact::Endpoint;
+
+/// One label: its name, its values, and the place of a value among them.
+pub trait Label: Copy + 'static {
+    /// The label's name on the metrics page.
+    const NAME: &'static str;
+    /// Every value, in order of [`Label::place`].
+    fn values() -> &'static [Self];
+    /// The text of this value.
+    fn text(self) -> &'static str;
+    /// Its index in [`Label::values`].
+    fn place(self) -> usize;
+}
+
+/// Declares a closed set of label values: the enum, its words, and its [`Label`].
+macro_rules! label {
+    ($(#[$about:meta])* $set:ident as $name:literal { $($(#[$doc:meta])* $value:ident = $text:literal),+ $(,)? }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $set { $($(#[$doc])* $value),+ }
+        impl Label for $set {
+            const NAME: &'static str = $name;
+            fn values() -> &'static [Self] { &[$(Self::$value),+] }
+            fn text(self) -> &'static str { match self { $(Self::$value => $text),+ } }
+            fn place(self) -> usize { self as usize }
+        }
+    };
+}
+
+impl Label for Endpoint {
+    const NAME: &'static str = "endpoint";
+    fn values() -> &'static [Self] {
+        &Self::ALL
+    }
+    fn text(self) -> &'static str {
+        self.word()
+    }
+    fn place(self) -> usize {
+        Self::ALL.iter().position(|endpoint| *endpoint == self).unwrap_or_default()
+    }
+}
+
+label! {
+    /// The status of an answer.
+    Code as "code" {
+        /// 200.
+        Ok = "200",
+        /// 206.
+        Partial = "206",
+        /// 304.
+        NotModified = "304",
+        /// 400.
+        BadRequest = "400",
+        /// 401.
+        Unauthorized = "401",
+        /// 403.
+        Forbidden = "403",
+        /// 404.
+        NotFound = "404",
+        /// 405.
+        MethodNotAllowed = "405",
+        /// 408.
+        RequestTimeout = "408",
+        /// 410.
+        Gone = "410",
+        /// 414.
+        UriTooLong = "414",
+        /// 416.
+        RangeNotSatisfiable = "416",
+        /// 429.
+        TooManyRequests = "429",
+        /// 431.
+        HeadersTooLarge = "431",
+        /// 500.
+        Internal = "500",
+        /// 502.
+        BadGateway = "502",
+        /// 503.
+        Unavailable = "503",
+        /// 504.
+        GatewayTimeout = "504",
+    }
+}
+
+impl Code {
+    /// The number on the wire.
+    pub fn number(self) -> u16 {
+        self.text().parse().unwrap_or(500)
+    }
+
+    /// Its first digit's class.
+    pub fn class(self) -> CodeClass {
+        match self.number() / 100 {
+            2 => CodeClass::Success,
+            3 => CodeClass::Redirect,
+            4 => CodeClass::Client,
+            _ => CodeClass::Server,
+        }
+    }
+}
+
+label! {
+    /// The class of a status.
+    CodeClass as "code_class" {
+        /// 200 to 299.
+        Success = "2xx",
+        /// 300 to 399.
+        Redirect = "3xx",
+        /// 400 to 499.
+        Client = "4xx",
+        /// 500 to 599.
+        Server = "5xx",
+    }
+}
+
+label! {
+    /// How an answer ended.
+    Outcome as "outcome" {
+        /// The last byte was handed to the connection.
+        Complete = "complete",
+        /// The caller left first.
+        ClientClosed = "client_closed",
+        /// Reading the body failed on our side.
+        BodyError = "body_error",
+    }
+}
+
+label! {
+    /// How content was found for one request.
+    CacheResult as "result" {
+        /// In a tier, and fresh.
+        Hit = "hit",
+        /// In a tier, too old, and served all the same.
+        Stale = "stale",
+        /// A remembered 404 or 410.
+        NegativeHit = "negative_hit",
+        /// Waited for somebody else's fill.
+        Coalesced = "coalesced",
+        /// Fetched.
+        Miss = "miss",
+        /// Not looked for in a tier.
+        Bypass = "bypass",
+    }
+}
+
+label! {
+    /// What became of one look into one tier.
+    Lookup as "result" {
+        /// Found, fresh.
+        Hit = "hit",
+        /// Found, too old.
+        Expired = "expired",
+        /// A remembered absence.
+        NegativeHit = "negative_hit",
+        /// Not there.
+        Miss = "miss",
+        /// The tier failed, or held something that is not what was stored.
+        Error = "error",
+    }
+}
+
+label! {
+    /// A cache tier, nearest first.
+    Tier as "tier" {
+        /// In this process.
+        Memory = "memory",
+        /// A directory or object store.
+        Blob = "blob",
+    }
+}
+
+label! {
+    /// Why an entry left a tier.
+    EvictionCause as "cause" {
+        /// To keep the bound.
+        Size = "size",
+        /// A newer one came.
+        Replaced = "replaced",
+        /// Its bytes were not those that were stored.
+        Corrupt = "corrupt",
+    }
+}
+
+label! {
+    /// What became of a fill.
+    FillResult as "result" {
+        /// Verified and stored.
+        Stored = "stored",
+        /// A remembered 404 or 410.
+        Absent = "absent",
+        /// Refused or not to be had.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// What became of one attempt at one upstream; the same word in metric, log and audit.
+    Attempt as "result" {
+        /// Verified content.
+        Success = "success",
+        /// 404.
+        NotFound = "not_found",
+        /// 410.
+        Gone = "gone",
+        /// The name was not resolved.
+        Dns = "dns",
+        /// Nobody listens.
+        ConnectRefused = "connect_refused",
+        /// No handshake in time.
+        ConnectTimeout = "connect_timeout",
+        /// Another failure to connect.
+        Connect = "connect",
+        /// Unknown authority, wrong name, or an authority used as a leaf.
+        TlsUntrusted = "tls_untrusted",
+        /// Expired or not yet valid.
+        TlsExpired = "tls_expired",
+        /// Another TLS failure.
+        Tls = "tls",
+        /// No head in time.
+        TimeoutFirstByte = "timeout_first_byte",
+        /// No end in time.
+        TimeoutTotal = "timeout_total",
+        /// The connection was lost.
+        Reset = "reset",
+        /// Not HTTP, a bad redirect, a body that is not what was asked for.
+        Protocol = "protocol",
+        /// Shorter than announced.
+        BodyTruncated = "body_truncated",
+        /// Over the size limit.
+        TooLarge = "too_large",
+        /// A 4xx that is no 404, 410 or 429.
+        Upstream4xx = "upstream_4xx",
+        /// 429.
+        Upstream429 = "upstream_429",
+        /// 5xx.
+        Upstream5xx = "upstream_5xx",
+        /// A sum that differs from the recorded one.
+        ChecksumMismatch = "checksum_mismatch",
+        /// Against the rules of module zips.
+        ZipInvalid = "zip_invalid",
+        /// Our own disk failed under it.
+        Local = "local",
+    }
+}
+
+label! {
+    /// Which part of an attempt was timed.
+    Phase as "phase" {
+        /// Until the head arrived.
+        FirstByte = "first_byte",
+        /// Until the body was whole.
+        Total = "total",
+    }
+}
+
+label! {
+    /// How a caller proved who they are.
+    AuthMethod as "method" {
+        /// They did not.
+        Anonymous = "anonymous",
+        /// A JSON web token.
+        Jwt = "jwt",
+        /// A gateway token.
+        Token = "token",
+        /// A shape we do not know.
+        Unknown = "unknown",
+    }
+}
+
+label! {
+    /// What became of the proof.
+    AuthResult as "result" {
+        /// Recognised.
+        Success = "success",
+        /// No credentials.
+        Missing = "missing",
+        /// Not readable as any credential.
+        Malformed = "malformed",
+        /// A signature that does not verify.
+        InvalidSignature = "invalid_signature",
+        /// A key that we do not have.
+        UnknownKey = "unknown_key",
+        /// Too old.
+        Expired = "expired",
+        /// From the future.
+        NotYetValid = "not_yet_valid",
+        /// From somebody else.
+        WrongIssuer = "wrong_issuer",
+        /// For somebody else.
+        WrongAudience = "wrong_audience",
+        /// An algorithm or header we do not take.
+        WrongAlgorithm = "wrong_algorithm",
+        /// Taken back.
+        Revoked = "revoked",
+        /// Wrong or unknown.
+        BadCredentials = "bad_credentials",
+        /// The judge is not there.
+        BackendUnavailable = "backend_unavailable",
+    }
+}
+
+label! {
+    /// The policy's word.
+    Decision as "decision" {
+        /// Yes.
+        Allow = "allow",
+        /// No.
+        Deny = "deny",
+        /// Above something the caller may read.
+        Absent = "absent",
+        /// Could not decide, therefore no.
+        Error = "error",
+    }
+}
+
+label! {
+    /// Why the policy said so.
+    DecisionReason as "reason" {
+        /// An allow row applies.
+        PolicyAllow = "policy_allow",
+        /// A deny row applies.
+        PolicyDeny = "policy_deny",
+        /// Nothing applies.
+        NoMatch = "no_match",
+        /// A strict ancestor of what the caller may read.
+        Ancestor = "ancestor",
+        /// The engine failed.
+        PolicyError = "policy_error",
+    }
+}
+
+label! {
+    /// Which check refused content.
+    Integrity as "kind" {
+        /// The bytes in a tier are not those that were stored.
+        ChecksumMismatch = "checksum_mismatch",
+        /// Against the rules of module zips.
+        ZipInvalid = "zip_invalid",
+        /// Another module or version than was asked for, or no go.mod, list or info at all.
+        PathMismatch = "path_mismatch",
+    }
+}
+
+label! {
+    /// Where audit events go.
+    Sink as "sink" {
+        /// The local segment.
+        Segment = "segment",
+    }
+}
+
+label! {
+    /// What became of an audit event.
+    AuditResult as "result" {
+        /// In the segment.
+        Written = "written",
+        /// Lost; counted, never silent.
+        Dropped = "dropped",
+        /// A write failed and is tried again.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// How a TLS handshake ended.
+    Handshake as "result" {
+        /// Well.
+        Ok = "ok",
+        /// Not.
+        Protocol = "protocol",
+    }
+}
+
+label! {
+    /// Things a security team wants to hear of.
+    SecurityEvent as "kind" {
+        /// A private name was about to leave for an upstream it is not bound to.
+        PrivateNameUpstream = "private_name_upstream",
+        /// A redirect or address that egress forbids.
+        EgressBlocked = "egress_blocked",
+        /// A path made to be read in two ways.
+        PathTraversal = "path_traversal",
+        /// A head made to be read in two ways.
+        Smuggling = "smuggling",
+        /// Content that is not what its sum says.
+        ChecksumMismatch = "checksum_mismatch",
+    }
+}
+
+label! {
+    /// Whether a request's trace is exported.
+    Sampling as "decision" {
+        /// It is.
+        Sampled = "sampled",
+        /// It is not.
+        Unsampled = "unsampled",
+    }
+}
+
+/// A tuple of labels: the whole product is registered at start, so every series exists from the first scrape.
+pub trait Labels: Copy + 'static {
+    /// How many combinations there are.
+    fn count() -> usize;
+    /// The place of this combination, below [`Labels::count`].
+    fn place(self) -> usize;
+    /// Name and text of each label of the combination at a place.
+    fn at(place: usize) -> Vec<(&'static str, &'static str)>;
+}
+
+impl Labels for () {
+    fn count() -> usize {
+        1
+    }
+    fn place(self) -> usize {
+        0
+    }
+    fn at(_place: usize) -> Vec<(&'static str, &'static str)> {
+        Vec::new()
+    }
+}
+
+fn text_at<L: Label>(place: usize) -> Option<(&'static str, &'static str)> {
+    L::values().get(place).map(|value| (L::NAME, value.text()))
+}
+
+impl<A: Label> Labels for (A,) {
+    fn count() -> usize {
+        A::values().len()
+    }
+    fn place(self) -> usize {
+        self.0.place()
+    }
+    fn at(place: usize) -> Vec<(&'static str, &'static str)> {
+        text_at::<A>(place).into_iter().collect()
+    }
+}
+
+impl<A: Label, B: Label> Labels for (A, B) {
+    fn count() -> usize {
+        A::values().len() * B::values().len()
+    }
+    fn place(self) -> usize {
+        self.0.place() * B::values().len() + self.1.place()
+    }
+    fn at(place: usize) -> Vec<(&'static str, &'static str)> {
+        let inner = B::values().len();
+        text_at::<A>(place / inner).into_iter().chain(text_at::<B>(place % inner)).collect()
+    }
+}
+
+impl<A: Label, B: Label, C: Label> Labels for (A, B, C) {
+    fn count() -> usize {
+        A::values().len() * <(B, C)>::count()
+    }
+    fn place(self) -> usize {
+        self.0.place() * <(B, C)>::count() + (self.1, self.2).place()
+    }
+    fn at(place: usize) -> Vec<(&'static str, &'static str)> {
+        let inner = <(B, C)>::count();
+        text_at::<A>(place / inner).into_iter().chain(<(B, C)>::at(place % inner)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_finds_its_combination_again() {
+        for &endpoint in Endpoint::values() {
+            for &code in Code::values() {
+                for &outcome in Outcome::values() {
+                    let place = (endpoint, code, outcome).place();
+                    assert!(place < <(Endpoint, Code, Outcome)>::count());
+                    let expected =
+                        [endpoint.word(), code.text(), outcome.text()].map(str::to_owned);
+                    let found: Vec<_> = <(Endpoint, Code, Outcome)>::at(place)
+                        .into_iter()
+                        .map(|(_, text)| text.to_owned())
+                        .collect();
+                    assert_eq!(found, expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_is_its_number() {
+        for &code in Code::values() {
+            assert_eq!(code.number().to_string(), code.text());
+        }
+    }
+}

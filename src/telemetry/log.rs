@@ -1,0 +1,77 @@
+//! Lines on standard output: the application's own, and one canonical access line for each request.
+
+use std::io;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::sync_channel;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::telemetry::LogFormat;
+use crate::telemetry::Telemetry;
+use crate::telemetry::trace::Exporter;
+use crate::telemetry::trace::TARGET;
+
+/// Installs the process's subscriber: JSON or text lines on standard output, spans to the exporter if there is one.
+///
+/// Called once, by the command line. A second call is an error of the program and is reported as such.
+pub fn install(
+    format: LogFormat,
+    filter: &str,
+    exporter: Option<&Exporter>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stdout);
+    let filter = EnvFilter::try_new(format!("{filter},{TARGET}=off"))?;
+    let lines = match format {
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Text => lines.compact().with_target(false).boxed(),
+    };
+    let spans = exporter.map(|exporter| {
+        tracing_opentelemetry::layer()
+            .with_tracer(exporter.tracer())
+            .with_location(false)
+            .with_threads(false)
+            .with_filter(FilterFn::new(|meta| meta.target() == TARGET))
+    });
+    tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init()?;
+    Ok(())
+}
+
+/// Takes finished lines and writes them from a thread of its own, so that a slow pipe delays nobody.
+#[derive(Debug, Clone)]
+pub struct Lines {
+    queue: SyncSender<String>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Lines {
+    /// The queue and the loop that empties it; the loop ends when every queue handle is gone.
+    pub fn new(telemetry: Arc<Telemetry>) -> (Self, impl FnOnce() + Send + 'static) {
+        let (queue, lines) = sync_channel(QUEUE_LINES);
+        (Self { queue, telemetry }, move || write_all(&lines))
+    }
+
+    /// Queues one line, without its newline. If the queue is full the line is lost and counted.
+    pub fn write(&self, line: String) {
+        if self.queue.try_send(line).is_err() {
+            self.telemetry.metrics().log_dropped.count(());
+        }
+    }
+}
+
+fn write_all(lines: &Receiver<String>) {
+    while let Ok(mut line) = lines.recv() {
+        line.push('\n');
+        // a closed standard output must not stop the gateway: the audit is the record of truth
+        let _gone = io::stdout().lock().write_all(line.as_bytes());
+    }
+}
+
+/// Lines that may wait: about two seconds of a busy gateway.
+const QUEUE_LINES: usize = 8192;

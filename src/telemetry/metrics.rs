@@ -1,0 +1,230 @@
+//! The catalogue: the only place where a metric is named. Its doc comment is the HELP text on the page.
+
+use metrics::Recorder;
+use metrics_exporter_prometheus::BuildError;
+use metrics_exporter_prometheus::Matcher;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::goproxy::artifact::Endpoint;
+use crate::telemetry::buckets::DECIDE;
+use crate::telemetry::buckets::SERVE;
+use crate::telemetry::buckets::SIZE;
+use crate::telemetry::family::Counters;
+use crate::telemetry::family::Family as _;
+use crate::telemetry::family::Gauges;
+use crate::telemetry::family::Histograms;
+use crate::telemetry::labels::Attempt;
+use crate::telemetry::labels::AuditResult;
+use crate::telemetry::labels::AuthMethod;
+use crate::telemetry::labels::AuthResult;
+use crate::telemetry::labels::CacheResult;
+use crate::telemetry::labels::Code;
+use crate::telemetry::labels::CodeClass;
+use crate::telemetry::labels::Decision;
+use crate::telemetry::labels::DecisionReason;
+use crate::telemetry::labels::EvictionCause;
+use crate::telemetry::labels::FillResult;
+use crate::telemetry::labels::Handshake;
+use crate::telemetry::labels::Integrity;
+use crate::telemetry::labels::Lookup;
+use crate::telemetry::labels::Outcome;
+use crate::telemetry::labels::Phase;
+use crate::telemetry::labels::Sampling;
+use crate::telemetry::labels::SecurityEvent;
+use crate::telemetry::labels::Sink;
+use crate::telemetry::labels::Tier;
+
+/// What one entry of the catalogue says of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// The name on the page, unit included.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+    /// The bucket ladder of a histogram.
+    pub ladder: Option<&'static [f64]>,
+}
+
+/// Declares a struct of families, its registration and its part of the catalogue.
+macro_rules! catalogue {
+    ($(#[$about:meta])* $holder:ident, $entries:ident: $(
+        #[doc = $help:literal] $kind:ident $field:ident $name:literal: $family:ty $(, in $ladder:ident)?;
+    )+) => {
+        $(#[$about])*
+        #[derive(Debug)]
+        pub struct $holder { $(#[doc = $help] pub $field: $family,)+ }
+
+        impl $holder {
+            fn register(recorder: &dyn Recorder, shared: &[(&'static str, String)]) -> Self {
+                $(<$family>::describe(recorder, $name, $help);)+
+                Self { $($field: <$family>::register(recorder, $name, shared),)+ }
+            }
+        }
+
+        const $entries: &[Entry] = &[$(Entry {
+            name: $name,
+            kind: stringify!($kind),
+            help: $help,
+            ladder: ladder!($($ladder)?),
+        },)+];
+    };
+}
+
+macro_rules! ladder {
+    () => {
+        None
+    };
+    ($ladder:ident) => {
+        Some($ladder)
+    };
+}
+
+catalogue! {
+    /// Every metric that has no configured dimension.
+    Metrics, ENTRIES:
+    /// Answers, counted at their end.
+    counter http_requests "modgate_http_requests_total": Counters<(Endpoint, Code, Outcome)>;
+    /// Time from the request head to the last byte of the answer.
+    histogram http_request_seconds "modgate_http_request_duration_seconds": Histograms<(Endpoint, CodeClass)>, in SERVE;
+    /// Time from the request head to the first byte of the answer.
+    histogram http_first_byte_seconds "modgate_http_first_byte_seconds": Histograms<(Endpoint,)>, in SERVE;
+    /// Body bytes sent for an answer.
+    histogram http_response_bytes "modgate_http_response_size_bytes": Histograms<(Endpoint,)>, in SIZE;
+    /// Requests being served, their bodies included.
+    gauge http_in_flight "modgate_http_requests_in_flight": Gauges<()>;
+    /// Requests that wait for a fill somebody else began.
+    gauge fetch_waiters "modgate_fetch_waiters": Gauges<()>;
+    /// TLS handshakes, by how they ended.
+    counter tls_handshakes "modgate_tls_handshakes_total": Counters<(Handshake,)>;
+    /// How the content of each module request was found.
+    counter cache_requests "modgate_cache_requests_total": Counters<(CacheResult,)>;
+    /// Looks into each tier.
+    counter cache_lookups "modgate_cache_lookups_total": Counters<(Tier, Lookup)>;
+    /// Bytes held by a tier that knows.
+    gauge cache_bytes "modgate_cache_bytes": Gauges<(Tier,)>;
+    /// Entries held by a tier that knows.
+    gauge cache_entries "modgate_cache_entries": Gauges<(Tier,)>;
+    /// Entries that left a tier.
+    counter cache_evictions "modgate_cache_evictions_total": Counters<(Tier, EvictionCause)>;
+    /// Fills, by what was wanted and what became of it.
+    counter cache_fills "modgate_cache_fills_total": Counters<(Endpoint, FillResult)>;
+    /// Content that was refused.
+    counter integrity_failures "modgate_integrity_failures_total": Counters<(Integrity,)>;
+    /// Proofs of identity, by method and result.
+    counter auth_attempts "modgate_auth_attempts_total": Counters<(AuthMethod, AuthResult)>;
+    /// Time to recognise a caller.
+    histogram auth_seconds "modgate_auth_duration_seconds": Histograms<(AuthMethod,)>, in DECIDE;
+    /// Decisions of the policy.
+    counter authz_decisions "modgate_authz_decisions_total": Counters<(Decision, DecisionReason)>;
+    /// Time to decide.
+    histogram authz_seconds "modgate_authz_duration_seconds": Histograms<()>, in DECIDE;
+    /// Rows of the policy in force.
+    gauge policy_rules "modgate_policy_rules": Gauges<()>;
+    /// Things a security team wants to hear of.
+    counter security_events "modgate_security_events_total": Counters<(SecurityEvent,)>;
+    /// Audit events, by sink and what became of them.
+    counter audit_events "modgate_audit_events_total": Counters<(Sink, AuditResult)>;
+    /// Audit events waiting to be written.
+    gauge audit_queue "modgate_audit_queue_length": Gauges<()>;
+    /// Traces, by whether they are exported.
+    counter sampling "modgate_telemetry_sampling_total": Counters<(Sampling,)>;
+    /// Access log lines that were lost because standard output was too slow.
+    counter log_dropped "modgate_log_lines_dropped_total": Counters<()>;
+    /// Whether the gateway is ready to serve.
+    gauge ready "modgate_ready": Gauges<()>;
+    /// Panics caught in tasks and threads.
+    counter panics "modgate_panics_total": Counters<()>;
+}
+
+catalogue! {
+    /// The metrics of one upstream; the label `upstream` is its configured name.
+    UpstreamMetrics, UPSTREAM_ENTRIES:
+    /// Attempts at an upstream, by what became of them.
+    counter attempts "modgate_upstream_requests_total": Counters<(Attempt,)>;
+    /// Time of an attempt at an upstream.
+    histogram seconds "modgate_upstream_request_duration_seconds": Histograms<(Phase,)>, in SERVE;
+    /// How often an attempt was repeated.
+    counter retries "modgate_upstream_retries_total": Counters<()>;
+}
+
+catalogue! {
+    /// Which build this is.
+    BuildMetrics, BUILD_ENTRIES:
+    /// Always 1; the labels say which build this is.
+    gauge info "modgate_build_info": Gauges<()>;
+}
+
+/// The whole catalogue, for the page of metrics and for the contracts.
+pub fn entries() -> impl Iterator<Item = &'static Entry> {
+    ENTRIES.iter().chain(UPSTREAM_ENTRIES).chain(BUILD_ENTRIES)
+}
+
+/// The metrics page: renders every series.
+#[derive(Clone, Debug)]
+pub struct Page(PrometheusHandle);
+
+impl Page {
+    /// The page in Prometheus text format 0.0.4, the process's own numbers included.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Moves histogram samples into their buckets; called every few seconds, or they pile up.
+    pub fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+}
+
+/// Registers the catalogue, once for each configured upstream what is an upstream's.
+pub(in crate::telemetry) fn install(
+    upstreams: &[String],
+) -> Result<(Metrics, Vec<UpstreamMetrics>, Page), BuildError> {
+    let mut builder = PrometheusBuilder::new();
+    for entry in entries() {
+        if let Some(ladder) = entry.ladder {
+            builder = builder.set_buckets_for_metric(Matcher::Full(entry.name.to_owned()), ladder)?;
+        }
+    }
+    let recorder = builder.build_recorder();
+    let page = Page(recorder.handle());
+    let metrics = Metrics::register(&recorder, &[]);
+    let build = [("version", env!("CARGO_PKG_VERSION").to_owned())];
+    BuildMetrics::register(&recorder, &build).info.set((), 1.0);
+    let each = upstreams
+        .iter()
+        .map(|name| UpstreamMetrics::register(&recorder, &[("upstream", name.clone())]))
+        .collect();
+    Ok((metrics, each, page))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_their_unit_and_help_is_a_sentence() {
+        for entry in entries() {
+            assert!(entry.name.starts_with("modgate_"), "{}", entry.name);
+            assert_eq!(entry.kind == "counter", entry.name.ends_with("_total"), "{}", entry.name);
+            if entry.kind == "histogram" {
+                let unit = entry.name.ends_with("_seconds") || entry.name.ends_with("_bytes");
+                assert!(unit && entry.ladder.is_some(), "{}", entry.name);
+            }
+            assert!(entry.help.trim().ends_with('.'), "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn every_series_is_on_the_page_from_the_first_scrape() {
+        let (_, _, page) = install(&["athens".to_owned()]).unwrap();
+        let page = page.render();
+        for entry in entries().filter(|entry| entry.kind != "histogram") {
+            assert!(page.contains(entry.name), "{}", entry.name);
+        }
+        assert!(page.contains("modgate_upstream_requests_total{upstream=\"athens\",result=\"dns\"} 0"));
+        assert!(!page.contains("quantile="));
+    }
+}

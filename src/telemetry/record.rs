@@ -1,0 +1,261 @@
+//! The record of one request: who asked, for what, what was decided and done, and how long each stage took.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::fault::Fault;
+use crate::fault::Kind;
+use crate::fault::chain_text;
+use crate::goproxy::artifact::Endpoint;
+use crate::head::Head;
+use crate::head::Method;
+use crate::head::Transport;
+use crate::telemetry::labels::Attempt;
+use crate::telemetry::labels::AuthMethod;
+use crate::telemetry::labels::AuthResult;
+use crate::telemetry::labels::CacheResult;
+use crate::telemetry::labels::Decision;
+use crate::telemetry::labels::DecisionReason;
+use crate::telemetry::labels::Tier;
+use crate::telemetry::observed::Observed;
+use crate::telemetry::trace::Stage;
+use crate::telemetry::trace::Trace;
+
+/// What was learnt about a request, however far it got. Absent means the stage was not reached.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Which endpoint was asked.
+    pub endpoint: Option<Endpoint>,
+    /// Who asked.
+    pub principal: Option<String>,
+    /// Their groups.
+    pub groups: Vec<String>,
+    /// How they proved it.
+    pub auth_method: Option<AuthMethod>,
+    /// What became of the proof.
+    pub auth_result: Option<AuthResult>,
+    /// More about the proof: token name, issuer and key id; never a secret.
+    pub auth_detail: Option<String>,
+    /// The module path asked for.
+    pub module: Option<String>,
+    /// The version or query asked for.
+    pub version: Option<String>,
+    /// list, latest, info, mod or zip; for other endpoints their word.
+    pub artifact: Option<&'static str>,
+    /// Whether the module lies under a private prefix.
+    pub private: bool,
+    /// The policy's word and its reason.
+    pub decision: Option<(Decision, DecisionReason)>,
+    /// The rule that decided.
+    pub rule: Option<String>,
+    /// The policy's revision.
+    pub revision: Option<String>,
+    /// Whether the decision was remembered.
+    pub decision_cached: bool,
+    /// How the content was found.
+    pub cache: Option<CacheResult>,
+    /// In which tier.
+    pub tier: Option<Tier>,
+    /// The upstream that answered last.
+    pub upstream: Option<String>,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// What became of the last attempt.
+    pub attempt: Option<Attempt>,
+    /// The h1 sum that verification computed.
+    pub h1: Option<String>,
+    /// The SHA-256 of the body.
+    pub sha256: Option<String>,
+    /// The class of the fault that ended the journey.
+    pub fault: Option<Kind>,
+    /// The fault and its causes, for the log; never sent.
+    pub fault_text: Option<String>,
+    /// Time of each stage, in the order they ended.
+    pub stages: Vec<(Stage, Duration)>,
+}
+
+struct Inner {
+    id: Uuid,
+    trace: Trace,
+    method: Method,
+    path: String,
+    peer: SocketAddr,
+    transport: Transport,
+    user_agent: Option<String>,
+    received: SystemTime,
+    started: Instant,
+    clock: Arc<dyn Clock>,
+    facts: Mutex<Facts>,
+}
+
+/// One request's record. Clones are the same record, so that a fill can note what it does for its leader.
+#[derive(Clone)]
+pub struct Record(Arc<Inner>);
+
+impl fmt::Debug for Record {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "record {} of trace {}", self.0.id, self.0.trace.trace_id())
+    }
+}
+
+impl Record {
+    pub(in crate::telemetry) fn open(head: &Head, trace: Trace, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Inner {
+            id: Uuid::now_v7(),
+            trace,
+            method: head.method,
+            path: head.path.chars().take(PATH_LIMIT_CHARS).collect(),
+            peer: head.peer.address,
+            transport: head.peer.transport,
+            user_agent: head.user_agent.clone(),
+            received: head.received,
+            started: clock.instant(),
+            clock,
+            facts: Mutex::new(Facts::default()),
+        }))
+    }
+
+    /// Times a stage that waits, gives it its span, and lets its outcome speak.
+    pub async fn stage<T, E, F>(&self, stage: Stage, work: F) -> Result<T, E>
+    where
+        T: Observed,
+        E: Fault + Observed + 'static,
+        F: Future<Output = Result<T, E>>,
+    {
+        let begun = self.0.clock.instant();
+        let span = self.0.trace.span(stage);
+        let outcome = work.instrument(span).await;
+        self.ended(stage, begun, &outcome);
+        outcome
+    }
+
+    /// Times a stage that does not wait, and lets its outcome speak.
+    pub fn step<T, E>(&self, stage: Stage, work: impl FnOnce() -> Result<T, E>) -> Result<T, E>
+    where
+        T: Observed,
+        E: Fault + Observed + 'static,
+    {
+        let begun = self.0.clock.instant();
+        let span = self.0.trace.span(stage);
+        let outcome = span.in_scope(work);
+        self.ended(stage, begun, &outcome);
+        outcome
+    }
+
+    fn ended<T: Observed, E: Fault + Observed + 'static>(
+        &self,
+        stage: Stage,
+        begun: Instant,
+        outcome: &Result<T, E>,
+    ) {
+        let took = self.0.clock.instant().saturating_duration_since(begun);
+        let mut facts = self.lock();
+        facts.stages.push((stage, took));
+        match outcome {
+            Ok(proof) => proof.note(&mut facts),
+            Err(fault) => {
+                fault.note(&mut facts);
+                facts.fault = Some(fault.kind());
+                facts.fault_text = Some(chain_text(fault));
+            }
+        }
+    }
+
+    /// Notes something a station has to say beyond its proof.
+    pub fn note(&self, say: impl FnOnce(&mut Facts)) {
+        say(&mut self.lock());
+    }
+
+    /// Notes an attempt at an upstream.
+    pub fn attempt(&self, upstream: &str, attempt: Attempt) {
+        let mut facts = self.lock();
+        facts.upstream = Some(upstream.to_owned());
+        facts.attempts += 1;
+        facts.attempt = Some(attempt);
+    }
+
+    /// What is known by now.
+    pub fn facts(&self) -> Facts {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Facts> {
+        self.0.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A time-ordered id, unique to this request.
+    pub fn id(&self) -> Uuid {
+        self.0.id
+    }
+
+    /// Trace and span id, and the root span if the trace is exported.
+    pub fn trace(&self) -> &Trace {
+        &self.0.trace
+    }
+
+    /// GET or HEAD.
+    pub fn method(&self) -> Method {
+        self.0.method
+    }
+
+    /// The path as received, cut at 512 characters.
+    pub fn path(&self) -> &str {
+        &self.0.path
+    }
+
+    /// The other end of the connection.
+    pub fn peer(&self) -> SocketAddr {
+        self.0.peer
+    }
+
+    /// `tls` or `plain`.
+    pub fn transport(&self) -> &'static str {
+        match self.0.transport {
+            Transport::Tls => "tls",
+            Transport::Plain => "plain",
+        }
+    }
+
+    /// What the client calls itself.
+    pub fn user_agent(&self) -> Option<&str> {
+        self.0.user_agent.as_deref()
+    }
+
+    /// When the head was complete.
+    pub fn received(&self) -> SystemTime {
+        self.0.received
+    }
+
+    /// Time since then.
+    pub fn elapsed(&self) -> Duration {
+        self.0.clock.instant().saturating_duration_since(self.0.started)
+    }
+
+    /// The value of `Server-Timing`: each stage that ended, in milliseconds (W3C Server Timing).
+    pub fn server_timing(&self) -> String {
+        let facts = self.lock();
+        let parts: Vec<Cow<'static, str>> = facts
+            .stages
+            .iter()
+            .map(|(stage, took)| {
+                format!("{};dur={:.3}", stage.word(), took.as_secs_f64() * 1e3).into()
+            })
+            .collect();
+        parts.join(", ")
+    }
+}
+
+/// Characters kept of a path that may be hostile.
+const PATH_LIMIT_CHARS: usize = 512;

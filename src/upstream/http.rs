@@ -1,0 +1,123 @@
+//! A module proxy over HTTP: what its statuses mean, and its body into a spool.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::content::Content;
+use crate::content::Spool;
+use crate::content::SpoolError;
+use crate::egress::Answer;
+use crate::egress::Deadlines;
+use crate::egress::EgressError;
+use crate::egress::Origin;
+use crate::goproxy::request::Request;
+use crate::telemetry::labels::Attempt;
+use crate::telemetry::record::Record;
+use crate::upstream::source::Limits;
+use crate::upstream::source::SourceError;
+
+/// A module proxy.
+#[derive(Debug)]
+pub struct Http {
+    origin: Origin,
+    limits: Limits,
+    spool_directory: Arc<Path>,
+}
+
+impl Http {
+    /// A proxy at an origin; bodies are spooled in `spool_directory`.
+    pub fn new(origin: Origin, limits: Limits, spool_directory: Arc<Path>) -> Self {
+        Self { origin, limits, spool_directory }
+    }
+
+    /// Its limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Asks once.
+    pub async fn fetch(
+        &self,
+        request: &Request,
+        record: &Record,
+        until: Instant,
+    ) -> Result<Content, SourceError> {
+        let endpoint = request.endpoint();
+        let first_byte = Instant::now() + self.limits.first_byte(endpoint);
+        let deadlines = Deadlines { first_byte, total: until };
+        let told = record.trace().traceparent();
+        let mut answer = self.origin.get(request, &told, deadlines).await?;
+        match answer.status() {
+            200 => self.body(answer, self.limits.bytes(endpoint)).await,
+            404 => absent(&mut answer, OnGone::No).await,
+            410 => absent(&mut answer, OnGone::Yes).await,
+            status => {
+                let text = beginning(&mut answer).await;
+                Err(SourceError::Status { status, text: String::from_utf8_lossy(&text).into() })
+            }
+        }
+    }
+
+    async fn body(&self, mut answer: Answer, limit: u64) -> Result<Content, SourceError> {
+        let announced = answer.announced();
+        if announced.is_some_and(|announced| announced > limit) {
+            return Err(SpoolError::TooLarge(limit).into());
+        }
+        let mut spool = Spool::new(Arc::clone(&self.spool_directory), limit);
+        while let Some(bytes) = answer.next().await? {
+            spool.push(&bytes)?;
+        }
+        if announced.is_some_and(|announced| announced != spool.len()) {
+            return Err(EgressError::Slow("whole body", Attempt::BodyTruncated).into());
+        }
+        Ok(spool.finish()?)
+    }
+}
+
+/// Whether the status was 410.
+enum OnGone {
+    No,
+    Yes,
+}
+
+/// A 404 or 410: its text is passed on if a `go` command would print it.
+async fn absent(answer: &mut Answer, status: OnGone) -> Result<Content, SourceError> {
+    let plain = answer.content_type().is_some_and(is_plain_text);
+    let bytes = beginning(answer).await;
+    let text = String::from_utf8(bytes).ok().filter(|text| !text.trim().is_empty());
+    if let Some(text) = text.as_deref()
+        && DISGUISES.iter().any(|disguise| text.trim_start().starts_with(disguise))
+    {
+        return Err(SourceError::DisguisedFault(text.chars().take(200).collect()));
+    }
+    let gone = matches!(status, OnGone::Yes);
+    Err(SourceError::Absent { gone, text: text.filter(|_| plain).map(Arc::from) })
+}
+
+fn is_plain_text(media_type: &str) -> bool {
+    let mut parts = media_type.split(';').map(|part| part.trim().to_ascii_lowercase());
+    let plain = parts.next().as_deref() == Some("text/plain");
+    let charset = parts.find_map(|part| part.strip_prefix("charset=").map(str::to_owned));
+    plain && matches!(charset.as_deref(), None | Some("utf-8" | "us-ascii"))
+}
+
+/// The first bytes of a text that explains a failure; whatever goes wrong here is not worth a fault of its own.
+async fn beginning(answer: &mut Answer) -> Vec<u8> {
+    let mut text = Vec::new();
+    while text.len() < TEXT_LIMIT_BYTES {
+        match answer.next().await {
+            Ok(Some(bytes)) => text.extend_from_slice(&bytes),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    text.truncate(TEXT_LIMIT_BYTES);
+    text
+}
+
+/// Texts with which some proxies answer 404 although they mean that they could not find out.
+const DISGUISES: [&str; 2] = ["not found: fetch timed out", "not found: bad upstream"];
+
+/// Read of an upstream's error text, and passed on of a 404's.
+const TEXT_LIMIT_BYTES: usize = 64 * 1024;

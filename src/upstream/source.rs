@@ -1,0 +1,164 @@
+//! One place modules come from: a closed set, asked in one way.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::content::Content;
+use crate::content::SpoolError;
+use crate::egress::EgressError;
+use crate::goproxy::artifact::Endpoint;
+use crate::goproxy::request::Request;
+use crate::telemetry::labels::Attempt;
+use crate::telemetry::record::Record;
+use crate::upstream::directory::Directory;
+use crate::upstream::http::Http;
+
+/// How a source is asked.
+#[derive(Debug)]
+pub enum Source {
+    /// A module proxy over HTTP.
+    Http(Http),
+    /// A directory in the layout of a module proxy.
+    Directory(Directory),
+}
+
+/// Why a source gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// It said 404 or 410, or has no such file.
+    #[error("it has none")]
+    Absent {
+        /// Whether it said 410.
+        gone: bool,
+        /// Text that may be passed on.
+        text: Option<Arc<str>>,
+    },
+    /// It could not be asked, or did not answer.
+    #[error("it could not be asked")]
+    Egress(#[from] EgressError),
+    /// It answered with another status.
+    #[error("it answered {status}: {text}")]
+    Status {
+        /// The status code.
+        status: u16,
+        /// The beginning of its text, for the log.
+        text: String,
+    },
+    /// It said 404 about a failure of its own.
+    #[error("it called its own failure a 404: {0}")]
+    DisguisedFault(String),
+    /// The body was over the limit or could not be spooled.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The directory could not be read.
+    #[error("the directory could not be read")]
+    Directory(#[source] io::Error),
+    /// The work ended early.
+    #[error(transparent)]
+    Gone(#[from] crate::tasks::TaskGone),
+}
+
+impl SourceError {
+    /// The word of the closed list.
+    pub fn attempt(&self) -> Attempt {
+        match self {
+            Self::Absent { gone: true, .. } => Attempt::Gone,
+            Self::Absent { gone: false, .. } => Attempt::NotFound,
+            Self::Egress(error) => error.attempt(),
+            Self::Status { status: 429, .. } => Attempt::Upstream429,
+            Self::Status { status: 400..=499, .. } => Attempt::Upstream4xx,
+            Self::Status { status: 500..=599, .. } | Self::DisguisedFault(_) => {
+                Attempt::Upstream5xx
+            }
+            Self::Status { .. } => Attempt::Protocol,
+            Self::Spool(SpoolError::TooLarge(_)) => Attempt::TooLarge,
+            Self::Spool(SpoolError::Io(_)) | Self::Directory(_) | Self::Gone(_) => Attempt::Local,
+        }
+    }
+}
+
+/// Limits of one source, from the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Until the head of anything but a zip.
+    pub first_byte: Duration,
+    /// Until the head of a zip: the upstream may itself be fetching.
+    pub zip_first_byte: Duration,
+    /// Until the end of anything but a zip.
+    pub total: Duration,
+    /// Until the end of a zip.
+    pub zip_total: Duration,
+    /// Bytes of a zip.
+    pub zip: u64,
+    /// Bytes of a `.mod`.
+    pub gomod: u64,
+    /// Bytes of an info.
+    pub info: u64,
+    /// Bytes of a list, and of anything a checksum database answers.
+    pub list: u64,
+    /// Attempts for one request, the first included.
+    pub attempts: u32,
+}
+
+impl Limits {
+    /// The size limit for the answer to a request, in bytes.
+    pub fn bytes(&self, endpoint: Endpoint) -> u64 {
+        match endpoint {
+            Endpoint::Zip => self.zip,
+            Endpoint::Mod => self.gomod,
+            Endpoint::Info | Endpoint::Latest => self.info,
+            Endpoint::List
+            | Endpoint::SumdbSupported
+            | Endpoint::SumdbLatest
+            | Endpoint::SumdbLookup
+            | Endpoint::SumdbTile
+            | Endpoint::Own
+            | Endpoint::Root
+            | Endpoint::Other => self.list,
+        }
+    }
+
+    /// Until the head.
+    pub fn first_byte(&self, endpoint: Endpoint) -> Duration {
+        if endpoint == Endpoint::Zip { self.zip_first_byte } else { self.first_byte }
+    }
+
+    /// Until the end.
+    pub fn total(&self, endpoint: Endpoint) -> Duration {
+        if endpoint == Endpoint::Zip { self.zip_total } else { self.total }
+    }
+}
+
+impl Source {
+    /// Asks once. `until` is the deadline of the whole request at this source.
+    pub async fn fetch(
+        &self,
+        request: &Request,
+        record: &Record,
+        until: Instant,
+    ) -> Result<Content, SourceError> {
+        match self {
+            Self::Http(http) => http.fetch(request, record, until).await,
+            Self::Directory(directory) => directory.fetch(request).await,
+        }
+    }
+
+    /// How long a request may take here, all attempts together.
+    pub fn patience(&self, request: &Request) -> Duration {
+        match self {
+            Self::Http(http) => http.limits().total(request.endpoint()),
+            Self::Directory(directory) => directory.limits().total(request.endpoint()),
+        }
+    }
+
+    /// How often it may be asked for one request.
+    pub fn attempts(&self) -> u32 {
+        match self {
+            Self::Http(http) => http.limits().attempts,
+            Self::Directory(_) => 1,
+        }
+    }
+}

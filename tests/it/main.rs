@@ -1,0 +1,19 @@
+//! The product through its front door: the real binary, a real `go`, real sockets. One file for each promise.
+
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+#![expect(clippy::panic, reason = "a failed step is a failed test")]
+
+mod access;
+mod coalesce;
+mod commands;
+mod conditions;
+mod corruption;
+mod fallback;
+mod go_command;
+mod hostile;
+mod kill;
+mod private;
+mod record;
+mod shutdown;
+mod sumdb;
+mod support;

@@ -1,0 +1,141 @@
+//! A client that sends exactly the bytes a test wants, over TLS, and reads whatever comes back.
+
+use std::io::ErrorKind;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::ClientConfig;
+use rustls::ClientConnection;
+use rustls::RootCertStore;
+use rustls::StreamOwned;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+
+/// A connection, encrypted or not.
+pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+/// Somebody who asks the gateway.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+    authorization: Option<String>,
+}
+
+/// An answer, as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Every value of a header, joined by a comma.
+    pub(crate) fn header(&self, name: &str) -> String {
+        let values = self.headers.iter().filter(|(known, _)| known == name);
+        values.map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Client {
+    /// A client that trusts one authority.
+    pub(crate) fn new(address: SocketAddr, ca: &Path) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self { address, config: Arc::new(config), authorization: None }
+    }
+
+    /// The same client with a token as Basic password, as `go` sends it from netrc.
+    pub(crate) fn basic(&self, user: &str, password: &str) -> Self {
+        let encoded = STANDARD.encode(format!("{user}:{password}"));
+        Self { authorization: Some(format!("Basic {encoded}")), ..self.clone() }
+    }
+
+    /// The same client with a Bearer token.
+    pub(crate) fn bearer(&self, token: &str) -> Self {
+        Self { authorization: Some(format!("Bearer {token}")), ..self.clone() }
+    }
+
+    /// The Authorization line this client sends, if any.
+    pub(crate) fn authorization(&self) -> String {
+        self.authorization.as_ref().map_or_else(String::new, |value| format!("Authorization: {value}\r\n"))
+    }
+
+    pub(crate) fn connect(&self) -> Tls {
+        let tcp = TcpStream::connect(self.address).unwrap();
+        tcp.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let connection = ClientConnection::new(Arc::clone(&self.config), name).unwrap();
+        StreamOwned::new(connection, tcp)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "")
+    }
+
+    /// Asks with more header lines, each ended by CRLF.
+    pub(crate) fn ask(&self, method: &str, path: &str, more: &str) -> Answer {
+        let authorization = self.authorization();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}{more}\r\n"
+        );
+        let raw = self.raw(request.as_bytes());
+        parse(&raw).unwrap_or_else(|| panic!("no HTTP answer to {method} {path}: {raw:?}"))
+    }
+
+    /// Sends bytes and reads until the other side closes or resets.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = self.connect();
+        stream.write_all(bytes).unwrap();
+        stream.flush().unwrap();
+        read_to_end(&mut stream)
+    }
+}
+
+pub(crate) fn read_to_end(stream: &mut Tls) -> Vec<u8> {
+    let mut raw = Vec::new();
+    let mut buffer = vec![0_u8; 64 * 1024];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return raw,
+            Ok(count) => raw.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                panic!("the gateway neither answered nor closed within 30 s; so far: {raw:?}")
+            }
+            Err(_closed_without_goodbye) => return raw,
+        }
+    }
+}
+
+/// Reads the first answer of some bytes.
+pub(crate) fn parse(raw: &[u8]) -> Option<Answer> {
+    let end = raw.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(raw.get(..end)?).ok()?;
+    let mut lines = head.split("\r\n");
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let headers = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    Some(Answer { status, headers, body: raw.get(end + 4..)?.to_vec() })
+}

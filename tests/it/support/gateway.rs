@@ -1,0 +1,263 @@
+//! A running gateway: the real binary in a directory of its own, with its audit, its metrics and its end.
+
+use std::fmt::Write as _;
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+use super::client::Client;
+use super::until;
+
+/// The binary under test.
+pub(crate) fn modgate() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_modgate"));
+    command.env_clear();
+    for kept in ["PATH", "LLVM_PROFILE_FILE"] {
+        if let Ok(value) = std::env::var(kept) {
+            command.env(kept, value);
+        }
+    }
+    command
+}
+
+/// What a gateway is started with.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    directory: Arc<tempfile::TempDir>,
+    settings: String,
+    chain: String,
+}
+
+/// A gateway that runs.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    child: Child,
+    directory: Arc<tempfile::TempDir>,
+    pub(crate) address: SocketAddr,
+    pub(crate) ops: SocketAddr,
+    output: Arc<Mutex<String>>,
+}
+
+impl Setup {
+    /// A gateway over a chain of upstreams, in GOPROXY's list syntax.
+    pub(crate) fn over(chain: &str) -> Self {
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        Self { directory, settings: String::new(), chain: chain.to_owned() }
+    }
+
+    /// More of modgate.toml: whole tables.
+    pub(crate) fn with(mut self, settings: &str) -> Self {
+        let _written = writeln!(self.settings, "{settings}");
+        self
+    }
+
+    /// A policy of its own: rows for the rules, beside the built-in model.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Starts it on free loopback ports and waits until it says it is ready.
+    pub(crate) fn start(self) -> Gateway {
+        std::fs::write(self.directory.path().join("modgate.toml"), &self.settings).unwrap();
+        launch(&self.directory, &self.chain)
+    }
+}
+
+fn launch(directory: &Arc<tempfile::TempDir>, chain: &str) -> Gateway {
+    let mut child = modgate()
+        .current_dir(directory.path())
+        .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--upstream", chain])
+        .args(["--set", "server.ops_listen=127.0.0.1:0", "--set", "telemetry.log_format=json"])
+        .env("GOSUMDB", "off")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = Arc::new(Mutex::new(String::new()));
+    gather(child.stderr.take().unwrap(), &output);
+    gather(child.stdout.take().unwrap(), &output);
+    until("modgate says it is ready", || {
+        let text = output.lock().unwrap();
+        let ended = child.try_wait().unwrap();
+        assert!(ended.is_none(), "modgate ended: {ended:?}\n{text}");
+        text.contains("Ctrl-C")
+    });
+    let text = output.lock().unwrap().clone();
+    let after = |mark: &str| {
+        let rest = text.split(mark).nth(1).unwrap_or_else(|| panic!("no {mark} in {text}"));
+        rest.split(['\n', '/', ' ']).next().unwrap().to_owned()
+    };
+    let port: u16 = after("https://localhost:").parse().unwrap();
+    let ops = after("metrics:   http://").parse().unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    Gateway { child, directory: Arc::clone(directory), address, ops, output }
+}
+
+fn gather(pipe: impl std::io::Read + Send + 'static, into: &Arc<Mutex<String>>) {
+    let into = Arc::clone(into);
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            let mut text = into.lock().unwrap();
+            text.push_str(&line);
+            text.push('\n');
+        }
+    });
+}
+
+impl Gateway {
+    pub(crate) fn state(&self) -> PathBuf {
+        self.directory.path().join(".modgate")
+    }
+
+    pub(crate) fn ca(&self) -> PathBuf {
+        self.state().join("ca/ca.pem")
+    }
+
+    pub(crate) fn netrc(&self) -> PathBuf {
+        self.state().join("netrc")
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("https://localhost:{}", self.address.port())
+    }
+
+    /// The developer's token.
+    pub(crate) fn token(&self) -> String {
+        let netrc = std::fs::read_to_string(self.netrc()).unwrap();
+        netrc.split_whitespace().last().unwrap().to_owned()
+    }
+
+    /// A token for somebody of some groups.
+    pub(crate) fn issue(&self, name: &str, groups: &[&str]) -> String {
+        let mut command = modgate();
+        command.current_dir(self.directory.path()).args(["token", "issue", name]);
+        for group in groups {
+            command.args(["--group", group]);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// A client with the developer's token.
+    pub(crate) fn client(&self) -> Client {
+        self.stranger().basic("dev", &self.token())
+    }
+
+    /// A client without credentials.
+    pub(crate) fn stranger(&self) -> Client {
+        Client::new(self.address, &self.ca())
+    }
+
+    /// What it has printed so far.
+    pub(crate) fn output(&self) -> String {
+        self.output.lock().unwrap().clone()
+    }
+
+    /// Every audit event so far, of all starts, in order.
+    pub(crate) fn audit(&self) -> Vec<Value> {
+        let Ok(found) = std::fs::read_dir(self.state().join("audit")) else { return Vec::new() };
+        let mut files: Vec<_> = found.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        let mut events = Vec::new();
+        for file in files {
+            let text = std::fs::read_to_string(file).unwrap();
+            // a line without its end is still being written
+            let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            events.extend(whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+        }
+        events
+    }
+
+    /// Waits for audit events of a kind and gives them.
+    pub(crate) fn audited(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let mut found = Vec::new();
+        until(&format!("an audit event: {what}"), || {
+            found = self.audit().into_iter().filter(|event| is_it(event)).collect();
+            !found.is_empty()
+        });
+        found
+    }
+
+    /// The page of metrics.
+    pub(crate) fn metrics(&self) -> String {
+        let (status, text) = self.ops_page("/metrics");
+        assert_eq!(status, 200);
+        text
+    }
+
+    /// The value of a series, as it stands on the page.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let page = self.metrics();
+        let line = page.lines().find(|line| line.starts_with(series) && !line.starts_with('#'));
+        let line = line.unwrap_or_else(|| panic!("no series {series}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// The sum of all series of a name.
+    pub(crate) fn metric_sum(&self, name: &str) -> f64 {
+        let page = self.metrics();
+        let lines = page.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
+    pub(crate) fn ops_page(&self, path: &str) -> (u16, String) {
+        use std::io::Read as _;
+        use std::io::Write as _;
+        let mut stream = std::net::TcpStream::connect(self.ops).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n").unwrap();
+        let mut raw = Vec::new();
+        stream.read_to_end(&mut raw).unwrap();
+        let answer = super::client::parse(&raw).unwrap();
+        let text = answer.text();
+        (answer.status, text)
+    }
+
+    /// The resident memory in bytes, and its peak.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its name, such as TERM.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the end and gives the exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        let mut code = None;
+        until("modgate ends", || match self.child.try_wait().unwrap() {
+            Some(status) => {
+                code = status.code();
+                true
+            }
+            None => false,
+        });
+        code
+    }
+
+    /// Kills it without warning and starts it again over the same state.
+    pub(crate) fn kill_and_restart(mut self, chain: &str) -> Self {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        launch(&self.directory, chain)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // gone already is as good
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}
