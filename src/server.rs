@@ -114,11 +114,12 @@ pub fn listen(
                 let life = opened.0.life();
                 let running = actix_service::Service::call(http, opened);
                 async move {
-                    Life::ended(&life, running.await.err().as_ref());
-                    Ok::<(), connection::Closed>(())
+                    let ended = running.await;
+                    Life::ended(&life, ended.as_ref().err());
+                    ended
                 }
             });
-            fn_service(door).and_then(heard)
+            fn_service(door).and_then(heard.map_err(|_told| connection::Closed))
         })?;
     }
     let server = builder.run();

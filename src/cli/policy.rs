@@ -32,7 +32,7 @@ impl PolicyCommand {
         }
         let policy =
             app::load_policy(&config).map_err(|problems| Failure::Settings(problems.to_string()))?;
-        let outcome = suite::run(&policy, config.policy.dir.as_deref())?;
+        let outcome = suite::run(&policy)?;
         say(&outcome.to_string())?;
         if outcome.failures() == 0 { Ok(()) } else { Err(Failure::Expectations) }
     }

@@ -24,9 +24,10 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let name = name.as_str().to_owned();
-            match tokio::net::lookup_host((name.as_str(), 0)).await {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map(Iterator::collect::<Vec<_>>);
+            match found {
                 Ok(found) => {
-                    let addresses: Addrs = Box::new(found.collect::<Vec<_>>().into_iter());
+                    let addresses: Addrs = Box::new(found.into_iter());
                     Ok(addresses)
                 }
                 Err(cause) => Err(NotResolved { name, cause }.into()),

@@ -1,0 +1,65 @@
+# Every target is what a developer types and what CI runs. `make` alone lists them.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+CARGO ?= cargo
+# flags that keep a build to the committed lock file
+LOCKED := --locked
+# the oldest go command whose protocol the tests speak
+GO_MINOR := 22
+
+.PHONY: help run test demo bench fmt lint docs contracts unit it deny setup clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build the release and serve on https://localhost:8443, no other service needed
+	$(CARGO) run $(LOCKED) --release -- serve --dev
+
+test: setup ## everything a change must pass: format, lints, docs, contracts, unit, integration
+	@$(MAKE) --no-print-directory fmt-check lint docs contracts unit it
+
+.PHONY: fmt-check
+fmt-check:
+	@echo '== format'
+	$(CARGO) fmt --check
+
+fmt: ## format the sources
+	$(CARGO) fmt
+
+lint: ## clippy on all targets, warnings are errors; and the library without its default features
+	@echo '== clippy'
+	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
+	$(CARGO) clippy $(LOCKED) --no-default-features -- -D warnings
+
+docs: ## the architecture page and all others, warnings are errors
+	@echo '== docs'
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc $(LOCKED) --no-deps --document-private-items
+
+contracts: ## layers, shape, documents, manifest: the sources read as text
+	@echo '== contracts'
+	$(CARGO) test $(LOCKED) --test contracts
+
+unit: ## the library's own tests, and its doctests
+	@echo '== unit'
+	$(CARGO) test $(LOCKED) --lib
+	$(CARGO) test $(LOCKED) --doc
+
+it: ## the product through its front door: the binary, sockets, a real go command
+	@echo '== integration'
+	$(CARGO) test $(LOCKED) --test it
+
+demo: setup ## a real go command downloads real modules through the gateway (needs a public proxy)
+	$(CARGO) bench $(LOCKED) --bench demo
+
+bench: setup ## memory while eight clients take a 200 MiB zip
+	$(CARGO) bench $(LOCKED) --bench large_zip
+
+deny: ## licences, bans, sources and advisories (needs cargo-deny)
+	$(CARGO) deny check
+
+setup: ## install what building and testing need, where it is missing
+	@sh tests/setup.sh $(GO_MINOR)
+
+clean: ## remove what was built; keys and tokens in .modgate/ stay
+	$(CARGO) clean

@@ -1,0 +1,283 @@
+//! `[identity]` and `[[identity.jwt]]`: who may prove who they are, and how.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::config::keys::Key;
+use crate::config::keys::Preset;
+use crate::config::keys::Section;
+use crate::config::keys::Times;
+use crate::config::problem::Wrong;
+use crate::config::reader::Reader;
+use crate::config::reader::Table;
+use crate::config::source::Form;
+use crate::config::units;
+
+/// How callers prove who they are.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Whether a caller without credentials is let in as `any:anonymous`.
+    pub anonymous: Anonymous,
+    /// What 401 answers say that credentials are for.
+    pub realm: String,
+    /// The file of gateway tokens; it may not exist yet.
+    pub tokens_file: PathBuf,
+    /// Basic user names whose password is a JSON web token.
+    pub jwt_users: Vec<String>,
+    /// Issuers of JSON web tokens.
+    pub jwt: Vec<JwtIssuer>,
+}
+
+/// What becomes of a caller without credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Anonymous {
+    /// 401.
+    Refused,
+    /// The policy decides about `any:anonymous`.
+    Allowed,
+}
+
+impl Anonymous {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Refused, Self::Allowed];
+
+    /// The word in the file.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Allowed => "allowed",
+        }
+    }
+}
+
+/// One issuer of JSON web tokens, and what we demand of them.
+#[derive(Debug, Clone)]
+pub struct JwtIssuer {
+    /// Our name for it: callers are `user:oidc/<name>:<sub>`.
+    pub name: String,
+    /// The `iss` claim, byte for byte: an `https` URL.
+    pub issuer: String,
+    /// Audiences of which a token must hold one.
+    pub audience: Vec<String>,
+    /// Its key set (JWKS, RFC 7517), kept up to date by somebody else; read again when it changes.
+    pub keys_file: PathBuf,
+    /// Algorithms that are taken, never an HMAC one.
+    pub algorithms: Vec<String>,
+    /// Where the groups stand, such as `realm_access.roles`.
+    pub groups_claim: String,
+    /// What the header's `typ` may be.
+    pub typ: Vec<String>,
+    /// The longest time from `iat` to `exp`.
+    pub max_life: Duration,
+    /// How far clocks may differ.
+    pub leeway: Duration,
+}
+
+/// `[identity]`.
+pub(in crate::config) const SECTION: Section = Section {
+    path: "identity",
+    times: Times::Once,
+    doc: "Who may ask, and how they prove who they are. Gateway tokens are always taken: \
+          modgate token issue.",
+    keys: &[
+        Key {
+            name: "anonymous",
+            form: Form::Text,
+            preset: Preset::Value("refused"),
+            doc: "What becomes of a caller without credentials: refused (401), or allowed (the \
+                  policy decides about any:anonymous).",
+        },
+        Key {
+            name: "realm",
+            form: Form::Text,
+            preset: Preset::Value("go modules"),
+            doc: "What 401 answers say that credentials are for: a text.",
+        },
+        Key {
+            name: "tokens_file",
+            form: Form::Text,
+            preset: Preset::Derived {
+                template: "{state_dir}/tokens",
+                words: "tokens in state_dir",
+                example: "/var/lib/modgate/tokens",
+            },
+            doc: "The file of gateway tokens: hashes only.",
+        },
+        Key {
+            name: "jwt_users",
+            form: Form::List,
+            preset: Preset::Value("jwt,oauth2accesstoken"),
+            doc: "Basic user names whose password is a JSON web token, so that netrc can carry one.",
+        },
+    ],
+};
+
+/// `[[identity.jwt]]`.
+pub(in crate::config) const JWT: Section = Section {
+    path: "identity.jwt",
+    times: Times::Several,
+    doc: "An issuer of JSON web tokens; may stand several times.",
+    keys: &[
+        Key {
+            name: "name",
+            form: Form::Text,
+            preset: Preset::Required { example: "corp" },
+            doc: "Our name for it, a-z, 0-9 and -: callers are user:oidc/NAME:SUB.",
+        },
+        Key {
+            name: "issuer",
+            form: Form::Text,
+            preset: Preset::Required { example: "https://idp.corp.example" },
+            doc: "The iss claim of its tokens, byte for byte: an https URL.",
+        },
+        Key {
+            name: "audience",
+            form: Form::List,
+            preset: Preset::Required { example: "modgate" },
+            doc: "The aud claims that mean us: a token must hold one of them.",
+        },
+        Key {
+            name: "keys_file",
+            form: Form::Text,
+            preset: Preset::Required { example: "/etc/modgate/corp-jwks.json" },
+            doc: "Its key set as a JSON file (JWKS); read again when it changes.",
+        },
+        Key {
+            name: "algorithms",
+            form: Form::List,
+            preset: Preset::Value("RS256,PS256,ES256,ES384,EdDSA"),
+            doc: "Signature algorithms that are taken; asymmetric ones only.",
+        },
+        Key {
+            name: "groups_claim",
+            form: Form::Text,
+            preset: Preset::Value("groups"),
+            doc: "The claim that holds the groups, with dots for nesting, such as \
+                  realm_access.roles.",
+        },
+        Key {
+            name: "typ",
+            form: Form::List,
+            preset: Preset::Value("at+jwt,application/at+jwt,JWT"),
+            doc: "What a token's header may say that it is.",
+        },
+        Key {
+            name: "max_life",
+            form: Form::Text,
+            preset: Preset::Value("24h"),
+            doc: "The longest life of a token, from iat to exp: a time. Longer ones are refused.",
+        },
+        Key {
+            name: "leeway",
+            form: Form::Text,
+            preset: Preset::Value("30s"),
+            doc: "How far the issuer's clock may differ from ours: a time, 5m at most.",
+        },
+    ],
+};
+
+pub(in crate::config) fn read(reader: &mut Reader) -> Option<Identity> {
+    let mut table = reader.section(&SECTION);
+    let anonymous = table.one("anonymous", units::one_of(&Anonymous::ALL, Anonymous::word));
+    let realm = table.one("realm", realm);
+    let tokens_file = table.one("tokens_file", units::path);
+    let jwt_users = table.list("jwt_users", units::text);
+    let jwt = read_issuers(reader);
+    Some(Identity {
+        anonymous: anonymous?,
+        realm: realm?,
+        tokens_file: tokens_file?,
+        jwt_users: jwt_users?,
+        jwt: jwt?,
+    })
+}
+
+fn read_issuers(reader: &mut Reader) -> Option<Vec<JwtIssuer>> {
+    let mut read: Vec<Option<JwtIssuer>> = Vec::new();
+    for element in reader.elements(&JWT) {
+        let mut table = reader.element(&JWT, element);
+        let issuer = read_issuer(&mut table);
+        if let Some(issuer) = &issuer {
+            let others = || read.iter().flatten();
+            if others().any(|other| other.name == issuer.name) {
+                table.wrong("name", Wrong::value(&issuer.name, "stands twice", "use another name"));
+            }
+            if others().any(|other| other.issuer == issuer.issuer) {
+                let remedy = "join the two [[identity.jwt]]";
+                table.wrong("issuer", Wrong::value(&issuer.issuer, "stands twice", remedy));
+            }
+        }
+        read.push(issuer);
+    }
+    read.into_iter().collect()
+}
+
+fn read_issuer(table: &mut Table<'_>) -> Option<JwtIssuer> {
+    let name = table.one("name", units::name);
+    let issuer = table.one("issuer", issuer);
+    let audience = table.some("audience", units::text);
+    let keys_file = table.one("keys_file", units::path);
+    let algorithms = table.some("algorithms", algorithm);
+    let groups_claim = table.one("groups_claim", units::text);
+    let typ = table.some("typ", units::text);
+    let max_life = table.one("max_life", units::duration);
+    let leeway = table.one("leeway", leeway);
+    Some(JwtIssuer {
+        name: name?,
+        issuer: issuer?,
+        audience: audience?,
+        keys_file: keys_file?,
+        algorithms: algorithms?,
+        groups_claim: groups_claim?,
+        typ: typ?,
+        max_life: max_life?,
+        leeway: leeway?,
+    })
+}
+
+/// The text stays as it is: it is compared byte for byte.
+fn issuer(text: &str) -> Result<String, Wrong> {
+    let parsed: Url = units::any_url(text)?;
+    if parsed.scheme() == "https" {
+        return Ok(text.to_owned());
+    }
+    Err(Wrong::value(text, "is no https URL", "write the issuer's https URL as its tokens have it"))
+}
+
+fn algorithm(text: &str) -> Result<String, Wrong> {
+    if ALGORITHMS.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    let is = if text.starts_with("HS") {
+        "is symmetric: whoever can check a token could make one"
+    } else {
+        "is no algorithm that is taken"
+    };
+    Err(Wrong::value(text, is, format!("choose from {}", ALGORITHMS.join(", "))))
+}
+
+fn leeway(text: &str) -> Result<Duration, Wrong> {
+    let time = units::duration(text)?;
+    if time > LARGEST_LEEWAY {
+        return Err(Wrong::value(text, "is too long", "write 5m at most, and set the clocks"));
+    }
+    Ok(time)
+}
+
+/// What can stand between quotes in a header.
+fn realm(text: &str) -> Result<String, Wrong> {
+    let plain = |byte: u8| (byte.is_ascii_graphic() || byte == b' ') && !b"\"\\".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        return Ok(text.to_owned());
+    }
+    let remedy = "write plain ASCII without quotes and backslashes";
+    Err(Wrong::value(text, "cannot stand in a header", remedy))
+}
+
+/// Asymmetric ones, by their names of RFC 7518 and RFC 8037.
+const ALGORITHMS: [&str; 9] =
+    ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
+/// More would keep expired tokens good.
+const LARGEST_LEEWAY: Duration = Duration::from_secs(300);

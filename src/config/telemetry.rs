@@ -1,0 +1,143 @@
+//! `[telemetry]`: what the gateway says about itself, and to whom.
+
+use url::Url;
+
+use crate::config::keys::Key;
+use crate::config::keys::Preset;
+use crate::config::keys::Section;
+use crate::config::keys::Times;
+use crate::config::reader::Reader;
+use crate::config::source::Form;
+use crate::config::units;
+
+/// Logs and traces.
+#[derive(Debug, Clone)]
+pub struct Telemetry {
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Levels by target, such as `info,modgate::cache=debug`.
+    pub log_filter: String,
+    /// Which requests get a line of their own.
+    pub access: AccessLog,
+    /// The base URL of a collector that takes OTLP over HTTP; without one nothing is exported.
+    pub otlp_endpoint: Option<Url>,
+    /// The share of requests whose trace is exported, from 0 to 1.
+    pub trace_ratio: f64,
+    /// The name of this instance.
+    pub node: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl LogFormat {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Json, Self::Text];
+
+    /// The word in the file.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Text => "text",
+        }
+    }
+}
+
+/// Which requests get a line of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Every one.
+    All,
+    /// Those that did not go well.
+    Faults,
+    /// None.
+    Off,
+}
+
+impl AccessLog {
+    /// All three.
+    pub const ALL: [Self; 3] = [Self::All, Self::Faults, Self::Off];
+
+    /// The word in the file.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Faults => "faults",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// `[telemetry]`.
+pub(in crate::config) const SECTION: Section = Section {
+    path: "telemetry",
+    times: Times::Once,
+    doc: "What modgate says about itself. Metrics are always on, at server.ops_listen.",
+    keys: &[
+        Key {
+            name: "log_format",
+            form: Form::Text,
+            preset: Preset::Value("json"),
+            doc: "How log lines on standard output look: json or text.",
+        },
+        Key {
+            name: "log_filter",
+            form: Form::Text,
+            preset: Preset::Value("info"),
+            doc: "What is logged: error, warn, info, debug or trace, and exceptions by target, \
+                  such as info,modgate::cache=debug.",
+        },
+        Key {
+            name: "access",
+            form: Form::Text,
+            preset: Preset::Value("all"),
+            doc: "Which requests get a log line: all, faults or off. The audit has them all.",
+        },
+        Key {
+            name: "otlp_endpoint",
+            form: Form::Text,
+            preset: Preset::Unset { example: "http://collector.corp.example:4318" },
+            doc: "The base URL of a collector that takes traces by OTLP over HTTP; /v1/traces is added.",
+        },
+        Key {
+            name: "trace_ratio",
+            form: Form::Number,
+            preset: Preset::Value("0.05"),
+            doc: "The share of requests whose trace is exported, from 0 to 1.",
+        },
+        Key {
+            name: "node",
+            form: Form::Text,
+            preset: Preset::Derived {
+                template: "{node}",
+                words: "this machine's name",
+                example: "gate-1",
+            },
+            doc: "The name of this instance in logs, traces and the audit: letters, digits, - . _.",
+        },
+    ],
+};
+
+pub(in crate::config) fn read(reader: &mut Reader) -> Option<Telemetry> {
+    let mut table = reader.section(&SECTION);
+    let log_format = table.one("log_format", units::one_of(&LogFormat::ALL, LogFormat::word));
+    let log_filter = table.one("log_filter", units::text);
+    let access = table.one("access", units::one_of(&AccessLog::ALL, AccessLog::word));
+    let otlp_endpoint = table.maybe("otlp_endpoint", units::url);
+    let trace_ratio = table.one("trace_ratio", units::share);
+    let node = table.one("node", units::node);
+    Some(Telemetry {
+        log_format: log_format?,
+        log_filter: log_filter?,
+        access: access?,
+        otlp_endpoint: otlp_endpoint?,
+        trace_ratio: trace_ratio?,
+        node: node?,
+    })
+}

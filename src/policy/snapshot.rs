@@ -1,0 +1,329 @@
+//! One policy, immutable: rows, roles, private prefixes, the index, and the decisions it remembers. A new policy is a
+//! new snapshot, so no decision of an old one can answer for it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+use sha2::Digest as _;
+use sha2::Sha256;
+
+use crate::goproxy::path::ModulePath;
+use crate::goproxy::pattern::Case;
+use crate::goproxy::pattern::Prefix;
+use crate::goproxy::request::Request;
+use crate::goproxy::request::SumdbAsk;
+use crate::goproxy::version::Version;
+use crate::identity::caller::Caller;
+use crate::policy::LoadError;
+use crate::policy::Settings;
+use crate::policy::decision::Explanation;
+use crate::policy::decision::Permit;
+use crate::policy::decision::Refusal;
+use crate::policy::decision::Verdict;
+use crate::policy::engine::Engine;
+use crate::policy::index::Index;
+use crate::policy::loader::Files;
+use crate::policy::roles::Roles;
+use crate::policy::rule::Action;
+use crate::policy::rule::Asked;
+use crate::policy::rule::Effect;
+use crate::policy::rule::Rule;
+use crate::telemetry::labels::Decision;
+use crate::telemetry::labels::DecisionReason;
+
+/// A policy in force.
+#[derive(Debug)]
+pub(in crate::policy) struct Snapshot {
+    rules: Vec<Rule>,
+    ids: Vec<Arc<str>>,
+    named: BTreeSet<String>,
+    roles: Roles,
+    private: Vec<Prefix>,
+    index: Index,
+    engine: Engine,
+    remembered: Cache<(Arc<str>, Asked), Verdict>,
+    revision: Arc<str>,
+    contact: Option<Arc<str>>,
+}
+
+impl Snapshot {
+    pub(in crate::policy) fn build(
+        files: &Files,
+        private: Vec<Prefix>,
+        settings: Settings,
+    ) -> Result<Self, LoadError> {
+        let loaded = files.load()?;
+        let rules = loaded.rules;
+        Ok(Self {
+            ids: rules.iter().map(|rule| Arc::from(rule.id.as_str())).collect(),
+            named: rules.iter().map(|rule| rule.subject.clone()).collect(),
+            roles: loaded.roles,
+            index: Index::of(&rules),
+            engine: Engine::default(),
+            remembered: Cache::new(REMEMBERED),
+            revision: revision(files, &private).into(),
+            contact: settings.contact.map(Arc::from),
+            private,
+            rules,
+        })
+    }
+
+    pub(in crate::policy) fn revision(&self) -> &Arc<str> {
+        &self.revision
+    }
+
+    pub(in crate::policy) fn rules(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Decides about a request.
+    pub(in crate::policy) fn authorize(
+        this: &Arc<Self>,
+        caller: Arc<Caller>,
+        request: Request,
+    ) -> Result<Permit, Refusal> {
+        let subjects = this.subjects(&caller);
+        let private = request.module_path().is_some_and(|path| this.is_private(path));
+        let verdict = match this.asked(&request, None) {
+            Some(asked) => this.decide(&subjects, &asked),
+            // pages about the caller: whoever was recognised may read them
+            None => Verdict {
+                decision: Decision::Allow,
+                reason: DecisionReason::PolicyAllow,
+                rule: None,
+                cached: false,
+            },
+        };
+        if verdict.decision == Decision::Allow {
+            let snapshot = Arc::clone(this);
+            return Ok(Permit { caller, subjects, request, verdict, private, snapshot });
+        }
+        Err(this.refusal(&caller, request, None, verdict))
+    }
+
+    fn refusal(
+        &self,
+        caller: &Caller,
+        request: Request,
+        version: Option<Version>,
+        verdict: Verdict,
+    ) -> Refusal {
+        let path = request.module_path().unwrap_or_default();
+        let private = match verdict.decision {
+            // what counts is whether the pattern above which it lies is private
+            Decision::Absent => verdict.rule.as_deref().is_some_and(|id| self.is_private_rule(id)),
+            Decision::Allow | Decision::Deny | Decision::Error => self.is_private(path),
+        };
+        Refusal {
+            principal: caller.principal().to_owned(),
+            anonymous: caller.is_anonymous(),
+            private,
+            request,
+            version,
+            verdict,
+            revision: Arc::clone(&self.revision),
+            contact: self.contact.clone(),
+        }
+    }
+
+    /// Whether anybody at all may have it.
+    pub(in crate::policy) fn is_open(&self, request: &Request) -> bool {
+        if !self.named.contains(ANYBODY) {
+            return false;
+        }
+        self.asked(request, None)
+            .is_some_and(|asked| self.decide(&Arc::from(ANYBODY), &asked).decision == Decision::Allow)
+    }
+
+    /// Whether a version may stand in a list: unless a deny row is about downloading it.
+    pub(in crate::policy) fn shows(&self, subjects: &Arc<str>, request: &Request, version: &Version) -> bool {
+        let Some(asked) = self.asked(request, Some(version)) else { return false };
+        let candidates = self.index.candidates(&asked);
+        let ranged = candidates.iter().filter_map(|place| self.rules.get(*place)).any(|r| r.range != "*");
+        !ranged || self.decide(subjects, &asked).reason != DecisionReason::PolicyDeny
+    }
+
+    /// Decides about a download of what a query turned out to be.
+    pub(in crate::policy) fn resolve(&self, permit: &Permit, version: &Version) -> Result<(), Refusal> {
+        let Some(asked) = self.asked(&permit.request, Some(version)) else { return Ok(()) };
+        let verdict = self.decide(&permit.subjects, &asked);
+        if verdict.decision == Decision::Allow {
+            return Ok(());
+        }
+        let request = permit.request.clone();
+        Err(self.refusal(&permit.caller, request, Some(version.clone()), verdict))
+    }
+
+    pub(in crate::policy) fn explain(
+        &self,
+        caller: &Caller,
+        path: &ModulePath,
+        version: Option<&Version>,
+    ) -> Explanation {
+        let subjects = self.subjects(caller);
+        let module = self.module(path.as_str());
+        let about = |action: Action, version: Option<&Version>| {
+            let version = version.map(Version::to_string).unwrap_or_default();
+            self.decide(&subjects, &Asked { module: module.clone(), version, action })
+        };
+        let verdicts = vec![
+            (Action::List.word(), about(Action::List, None)),
+            (Action::Download.word(), about(Action::Download, version)),
+        ];
+        let at = version.map(|version| format!("@{version}")).unwrap_or_default();
+        Explanation {
+            what: format!("{path}{at}"),
+            principal: caller.principal().to_owned(),
+            roles: subjects.split('\n').map(str::to_owned).collect(),
+            private: self.is_private(path.as_str()),
+            verdicts,
+            revision: Arc::clone(&self.revision),
+        }
+    }
+
+    /// The caller's set, reduced to what rows name: others cannot match, and thousands of callers share a set.
+    fn subjects(&self, caller: &Caller) -> Arc<str> {
+        let mut all: BTreeSet<&str> = BTreeSet::from([ANYBODY]);
+        if !caller.is_anonymous() {
+            all.insert("any:authenticated");
+        }
+        for own in std::iter::once(caller.principal()).chain(caller.groups().iter().map(String::as_str)) {
+            all.insert(own);
+            all.extend(self.roles.of(own));
+        }
+        let named: Vec<&str> = all.into_iter().filter(|one| self.named.contains(*one)).collect();
+        Arc::from(named.join("\n"))
+    }
+
+    fn asked(&self, request: &Request, resolved: Option<&Version>) -> Option<Asked> {
+        let (module, version, action) = match request {
+            Request::Own(_) | Request::Root => return None,
+            Request::Module(asked) => {
+                let version = resolved.or_else(|| asked.artifact.version());
+                let action = if version.is_some() { Action::Download } else { Action::List };
+                (self.module(asked.path.as_str()), version.map(Version::to_string), action)
+            }
+            Request::Sumdb(asked) => match &asked.ask {
+                SumdbAsk::Lookup { path, version } => {
+                    (self.module(path.as_str()), Some(version.to_string()), Action::Sumdb)
+                }
+                SumdbAsk::Supported | SumdbAsk::Latest | SumdbAsk::Tile(_) => {
+                    ("resource @sumdb".to_owned(), None, Action::Sumdb)
+                }
+            },
+        };
+        Some(Asked { module, version: version.unwrap_or_default(), action })
+    }
+
+    fn module(&self, path: &str) -> String {
+        let class = if self.is_private(path) { "private" } else { "public" };
+        format!("{class} {path}")
+    }
+
+    fn is_private(&self, path: &str) -> bool {
+        self.private.iter().any(|prefix| prefix.covers(path, Case::Folded))
+    }
+
+    fn is_private_rule(&self, id: &str) -> bool {
+        let rule = self.rules.iter().find(|rule| rule.id == id);
+        rule.and_then(Rule::prefix).is_some_and(|pattern| self.is_private(pattern))
+    }
+
+    fn decide(&self, subjects: &Arc<str>, asked: &Asked) -> Verdict {
+        let key = (Arc::clone(subjects), asked.clone());
+        if let Some(verdict) = self.remembered.get(&key) {
+            return Verdict { cached: true, ..verdict };
+        }
+        let verdict = self.evaluate(subjects, asked);
+        if verdict.decision != Decision::Error {
+            self.remembered.insert(key, verdict.clone());
+        }
+        verdict
+    }
+
+    /// Casbin decides over the candidates; an evaluation of ours names the row, and has to agree.
+    fn evaluate(&self, subjects: &str, asked: &Asked) -> Verdict {
+        let candidates = self.index.candidates(asked);
+        let rows: Vec<(usize, &Rule)> =
+            candidates.iter().filter_map(|place| Some((*place, self.rules.get(*place)?))).collect();
+        let applies = |effect| {
+            let mut rows = rows.iter();
+            rows.find(|(_, rule)| rule.effect == effect && rule.applies(subjects, asked))
+        };
+        let (deny, allow) = (applies(Effect::Deny), applies(Effect::Allow));
+        let allowed = match rows.as_slice() {
+            [] => Ok(false),
+            rows => {
+                let rules: Vec<&Rule> = rows.iter().map(|(_, rule)| *rule).collect();
+                self.engine.decide(&rules, subjects, asked)
+            }
+        };
+        let ours = deny.is_none() && allow.is_some();
+        let (decision, reason, row) = match allowed {
+            Ok(theirs) if theirs != ours => {
+                tracing::error!(module = asked.module, "two evaluations of the policy disagree: denied");
+                (Decision::Error, DecisionReason::PolicyError, None)
+            }
+            Err(error) => {
+                tracing::error!(module = asked.module, %error, "the policy could not be evaluated: denied");
+                (Decision::Error, DecisionReason::PolicyError, None)
+            }
+            Ok(true) => (Decision::Allow, DecisionReason::PolicyAllow, allow),
+            Ok(false) => match deny {
+                Some(_) => (Decision::Deny, DecisionReason::PolicyDeny, deny),
+                None => return self.unmatched(subjects, asked),
+            },
+        };
+        let rule = row.and_then(|(place, _)| self.ids.get(*place)).cloned();
+        Verdict { decision, reason, rule, cached: false }
+    }
+
+    /// No row applies: perhaps the path lies above something the caller may read.
+    fn unmatched(&self, subjects: &str, asked: &Asked) -> Verdict {
+        let path = asked.module.split_once(' ').map_or("", |(_, path)| path);
+        let above = |rule: &&Rule| {
+            rule.grants_reading()
+                && crate::policy::rule::subject_in(subjects, &rule.subject)
+                && rule.prefix().is_some_and(|pattern| {
+                    crate::goproxy::pattern::is_strict_ancestor(pattern, path, Case::Exact)
+                        && !self.denies(subjects, pattern)
+                })
+        };
+        let found = match asked.action {
+            Action::List | Action::Download => self.rules.iter().position(|rule| above(&rule)),
+            Action::Sumdb => None,
+        };
+        let (decision, reason) = match found {
+            Some(_) => (Decision::Absent, DecisionReason::Ancestor),
+            None => (Decision::Deny, DecisionReason::NoMatch),
+        };
+        let rule = found.and_then(|place| self.ids.get(place)).cloned();
+        Verdict { decision, reason, rule, cached: false }
+    }
+
+    /// Whether a deny row takes everything back that a pattern would give.
+    fn denies(&self, subjects: &str, pattern: &str) -> bool {
+        let asked = Asked { module: self.module(pattern), version: String::new(), action: Action::List };
+        let candidates = self.index.candidates(&asked);
+        let mut rows = candidates.iter().filter_map(|place| self.rules.get(*place));
+        rows.any(|rule| rule.effect == Effect::Deny && rule.applies(subjects, &asked))
+    }
+}
+
+/// Everybody, with or without credentials.
+const ANYBODY: &str = "any:anonymous";
+/// Decisions that are remembered: about a hundred bytes each.
+const REMEMBERED: usize = 65_536;
+
+/// Twelve hex digits over everything that decides.
+fn revision(files: &Files, private: &[Prefix]) -> String {
+    let mut hasher = Sha256::new();
+    for (name, text) in files.iter() {
+        hasher.update(format!("{name}\0{}\0{text}", text.len()));
+    }
+    for prefix in private {
+        hasher.update(format!("private\0{prefix}\0"));
+    }
+    hasher.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,41 @@
+//! What the sources promise about themselves, held by reading them as text: no server, no network, done in a second.
+//!
+//! | file | promise |
+//! |---|---|
+//! | [`layers`] | a module names only what stands below it; each outside crate has one door |
+//! | [`shape`] | sizes, names, and what is never written |
+//! | [`docs`] | every file says what it is for; documents lead somewhere and give no place away |
+//! | [`manifest`] | each dependency has a reason and a use; the top level holds what belongs there |
+//!
+//! Every finding of every rule is printed at once, as `file:line: rule: what`. Each rule has a test beside it that
+//! shows it a bad example: a check that cannot fail is a defect.
+
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod docs;
+mod layers;
+mod manifest;
+mod shape;
+mod source;
+
+use std::fmt::Write as _;
+
+use crate::source::Finding;
+use crate::source::Tree;
+
+#[test]
+fn the_tree_keeps_every_rule() {
+    let tree = Tree::read();
+    assert!(tree.sources().iter().any(|source| source.path() == "src/lib.rs"), "no sources read");
+    let mut findings: Vec<Finding> = Vec::new();
+    findings.extend(layers::findings(&tree));
+    findings.extend(shape::findings(&tree));
+    findings.extend(docs::findings(&tree));
+    findings.extend(manifest::findings(&tree));
+    findings.sort();
+    let mut listing = String::new();
+    for finding in &findings {
+        writeln!(listing, "  {finding}").unwrap();
+    }
+    assert!(findings.is_empty(), "{} findings\n{listing}", findings.len());
+}

@@ -1,0 +1,113 @@
+//! Who is let in, and what everybody else learns: nothing.
+
+use crate::support::gateway::Gateway;
+use crate::support::gateway::Setup;
+use crate::support::gateway::modgate;
+use crate::support::tree::Tree;
+use crate::support::until;
+use crate::support::upstream::Upstream;
+
+const LIST: &str = "/example.com/lib/@v/list";
+
+fn world() -> (Tree, Upstream, Gateway) {
+    let mut tree = Tree::new();
+    tree.module("example.com/lib", "v1.0.0", &[]);
+    let upstream = Upstream::serve(tree.path());
+    let gateway = Setup::over(&upstream.url()).start();
+    (tree, upstream, gateway)
+}
+
+#[test]
+fn a_token_is_good_as_bearer_and_as_basic_password_of_any_name() {
+    let (_tree, _upstream, gateway) = world();
+    let token = gateway.token();
+    for client in [gateway.stranger().bearer(&token), gateway.stranger().basic("anything", &token)] {
+        assert_eq!(client.get(LIST).status, 200);
+    }
+}
+
+#[test]
+fn a_stranger_gets_401_for_good_and_bad_paths_alike_and_a_hit_is_no_exception() {
+    let (_tree, upstream, gateway) = world();
+    assert_eq!(gateway.client().get(LIST).status, 200);
+    let asked = upstream.asked().len();
+    for path in [LIST, "/example.com/none/@v/list", "/Bad//path", "/-/whoami", "/"] {
+        for client in [gateway.stranger(), gateway.stranger().bearer("mgt_wrong")] {
+            let answer = client.get(path);
+            assert_eq!(answer.status, 401, "{path}");
+            assert_eq!(
+                answer.header("www-authenticate"),
+                "Basic realm=\"go modules\", charset=\"UTF-8\", Bearer"
+            );
+        }
+    }
+    assert_eq!(upstream.asked().len(), asked);
+    let refused = gateway.audited("a refusal", |event| event["event"] == "auth.failure");
+    assert_eq!(refused.len(), 10);
+    assert!(!gateway.output().contains("mgt_wrong"));
+}
+
+#[test]
+fn a_revoked_token_is_refused_within_a_second_and_an_expired_one_at_once() {
+    let (_tree, _upstream, gateway) = world();
+    let token = gateway.issue("ci", &["developers"]);
+    let client = gateway.stranger().bearer(&token);
+    until("the new token is known", || client.get(LIST).status == 200);
+    let state = gateway.state();
+    let revoked = modgate()
+        .current_dir(state.parent().unwrap())
+        .args(["token", "revoke", "ci"])
+        .status()
+        .unwrap();
+    assert!(revoked.success());
+    until("the revoked token is refused", || client.get(LIST).status == 401);
+    assert!(!gateway.output().contains(&token));
+}
+
+#[test]
+fn somebody_without_a_group_is_denied_and_told_the_rule_of_it() {
+    let (_tree, upstream, gateway) = world();
+    let client = gateway.stranger().bearer(&gateway.issue("nobody", &[]));
+    let mut answer = client.get(LIST);
+    until("the new token is known", || {
+        answer = client.get(LIST);
+        answer.status != 401
+    });
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    let text = answer.text();
+    assert!(text.lines().all(|line| line.len() <= 79) && text.len() <= 640, "{text}");
+    assert!(text.contains("trace ") && text.contains("revision"), "{text}");
+    assert_eq!(upstream.asked(), Vec::<String>::new());
+}
+
+#[test]
+fn whoami_why_and_env_answer_for_this_very_caller() {
+    let (_tree, upstream, gateway) = world();
+    let client = gateway.client();
+    let who: serde_json::Value = serde_json::from_slice(&client.get("/-/whoami").body).unwrap();
+    assert_eq!(who["principal"], "user:token:dev");
+    let why = client.get("/-/why?module=example.com/banned/x").text();
+    assert!(why.contains("denied") && why.contains("rule"), "{why}");
+    let why = client.get("/-/why?module=example.com/lib").text();
+    assert!(why.contains("allowed"), "{why}");
+    assert_eq!(client.get("/-/why").status, 400);
+    let env = client.get("/-/env").text();
+    assert!(env.contains(&format!("GOPROXY=https://localhost:{}", gateway.address.port())), "{env}");
+    assert_eq!(upstream.asked(), Vec::<String>::new());
+}
+
+#[test]
+fn head_of_the_root_judges_credentials_as_git_asks() {
+    let (_tree, _upstream, gateway) = world();
+    assert_eq!(gateway.client().ask("HEAD", "/", "").status, 200);
+    assert_eq!(gateway.stranger().ask("HEAD", "/", "").status, 401);
+}
+
+#[test]
+fn a_token_file_that_cannot_be_read_is_503_and_never_401() {
+    let (_tree, _upstream, gateway) = world();
+    let client = gateway.client();
+    std::fs::write(gateway.state().join("tokens.json"), "not json").unwrap();
+    until("the file is found unreadable", || client.get(LIST).status == 503);
+    assert_eq!(client.get(LIST).header("retry-after"), "5");
+}

@@ -1,0 +1,93 @@
+#!/bin/sh
+# Installs what building and testing need, where it is missing: a C toolchain (aws-lc and jemalloc are compiled from
+# source), git, curl, certificates, and a go command of at least 1.$1. Says nothing when all is there.
+set -eu
+go_minor=${1:-22}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+missing=
+for pair in cc:build-essential make:build-essential git:git curl:curl; do
+    has "${pair%%:*}" || missing="$missing ${pair#*:}"
+done
+[ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
+
+# the minor number of the go command, or 0
+go_is() {
+    has go || { echo 0; return; }
+    version=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) || version=
+    case $version in
+        go1.*) version=${version#go1.}; echo "${version%%[!0-9]*}" ;;
+        *) echo 0 ;;
+    esac
+}
+
+apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@"; }
+
+updated=
+update() { [ -n "$updated" ] || { echo "setup: apt-get update"; apt update; updated=1; }; }
+
+need_apt() {
+    has apt-get && return
+    echo "setup: no apt-get here; install by hand:$1" >&2
+    exit 1
+}
+
+if [ -n "$missing" ]; then
+    need_apt "$missing"
+    update
+    echo "setup: installing$missing"
+    # shellcheck disable=SC2086 -- a list of words
+    apt install --yes --no-install-recommends $missing
+fi
+
+# the minor number of the newest versioned Go package, or 0
+packaged_go() {
+    apt-cache search --names-only '^golang-1\.[0-9]+-go$' |
+        sed 's/^golang-1\.\([0-9]*\)-go.*/\1/' | sort -n | tail -n 1 | grep . || echo 0
+}
+
+# backports of this release, from the mirror it already uses; apt takes from there only what is nowhere else
+add_backports() {
+    release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' |
+        awk -v release="$release" '$2 == release { print $1; exit }')
+    [ -n "$mirror" ] || return 0
+    echo "setup: adding $release-backports"
+    list=/etc/apt/sources.list.d/modgate-backports.list
+    keys=/usr/share/keyrings/debian-archive-keyring.gpg
+    echo "deb [signed-by=$keys] $mirror $release-backports main" | as_root tee "$list" >/dev/null
+    apt update || { as_root rm -f "$list"; apt update; }
+}
+
+# golang-go may be old: take the newest versioned package there is, and put it on the path by a link
+install_go() {
+    need_apt " go 1.$go_minor or newer"
+    update
+    [ "$(packaged_go)" -ge "$go_minor" ] || add_backports
+    newest=$(packaged_go)
+    if [ "$newest" -lt "$go_minor" ]; then
+        echo "setup: no go 1.$go_minor or newer to be had here; put one on the PATH and try again" >&2
+        exit 1
+    fi
+    echo "setup: installing go 1.$newest"
+    apt install --yes --no-install-recommends "golang-1.$newest-go"
+    as_root ln -sf "/usr/lib/go-1.$newest/bin/go" /usr/local/bin/go
+}
+
+[ "$(go_is)" -ge "$go_minor" ] || install_go
+
+if has rustup; then
+    installed=$(rustup component list --installed 2>/dev/null || true)
+    for component in clippy rustfmt; do
+        case $installed in
+            *"$component"*) ;;
+            *) rustup component add "$component" ;;
+        esac
+    done
+fi
+has cargo || { echo "setup: no cargo: install Rust 1.95 or newer with rustup" >&2; exit 1; }
