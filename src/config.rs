@@ -166,7 +166,7 @@ fn surroundings(state_dir: Option<&Path>) -> Surroundings {
     let hostname = std::fs::read_to_string(HOSTNAME_FILE).unwrap_or_default();
     let node = units::node(hostname.trim()).unwrap_or_else(|_| "modgate".to_owned());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let state_dir = state_dir.unwrap_or(Path::new(".modgate")).display().to_string();
+    let state_dir = state_dir.unwrap_or_else(|| Path::new(".modgate")).display().to_string();
     Surroundings { state_dir: state_dir.trim_end_matches('/').to_owned(), cores, node }
 }
 

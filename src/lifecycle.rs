@@ -28,8 +28,12 @@ pub fn run(
         .thread_name("fetch")
         .build()
         .context("the runtime could not start")?;
-    let app = app::build(config, runtime.handle())?;
-    let served = runtime.block_on(serve(config, &app, ready));
+    let bound = Bound::bind(config)?;
+    // with port 0 only now it is known where we are reached
+    let mut config = config.clone();
+    config.server.listen.clone_from(&bound.listening.modules);
+    let app = app::build(&config, runtime.handle())?;
+    let served = runtime.block_on(serve(&config, &app, bound, ready));
     let App { gateway, tasks, threads } = app;
     runtime.block_on(async {
         if tokio::time::timeout(LAST_FILLS, tasks.drain()).await.is_err() {
@@ -59,42 +63,65 @@ pub struct Listening {
     pub ops: std::net::SocketAddr,
 }
 
-async fn serve(
-    config: &Config,
-    app: &App,
-    ready: impl FnOnce(&Listening),
-) -> anyhow::Result<()> {
-    let acceptor = match (&config.server.tls_cert, &config.server.tls_key) {
-        (Some(chain), Some(key)) => Some(Acceptor::from_files(chain, key)?),
-        _ => None,
-    };
-    let mut listeners = Vec::new();
-    for address in &config.server.listen {
-        listeners.push(bind("server.listen", *address)?);
+/// Sockets that are listened on.
+#[derive(Debug)]
+struct Bound {
+    modules: Vec<TcpListener>,
+    ops: TcpListener,
+    listening: Listening,
+}
+
+impl Bound {
+    fn bind(config: &Config) -> anyhow::Result<Self> {
+        let mut modules = Vec::new();
+        for address in &config.server.listen {
+            modules.push(bind("server.listen", *address)?);
+        }
+        let ops = bind("server.ops_listen", config.server.ops_listen)?;
+        let listening = Listening {
+            modules: modules.iter().filter_map(|bound| bound.local_addr().ok()).collect(),
+            ops: ops.local_addr()?,
+        };
+        Ok(Self { modules, ops, listening })
     }
-    let ops = bind("server.ops_listen", config.server.ops_listen)?;
-    let listening = Listening {
-        modules: listeners.iter().filter_map(|bound| bound.local_addr().ok()).collect(),
-        ops: ops.local_addr()?,
-    };
-    let shared = Shared { gateway: Arc::clone(&app.gateway), tasks: app.tasks.clone() };
-    let settings = server::Settings {
-        workers: config.server.workers,
-        connections: config.server.max_connections,
-        drain: config.server.drain,
-    };
-    let (modules, handle) = server::listen(listeners, acceptor.as_ref(), &shared, &settings)?;
-    let ops = server::ops::listen(ops, &app.gateway)?;
-    let ops_handle = ops.handle();
-    let upkeep = Arc::clone(&app.gateway);
-    let stop = app.tasks.stop().clone();
+}
+
+/// Histogram samples pile up unless somebody moves them into their buckets.
+fn start_upkeep(app: &App) {
+    let (upkeep, stop) = (Arc::clone(&app.gateway), app.tasks.stop().clone());
     let _service = app.tasks.run("upkeep", async move {
         while !stop.is_cancelled() {
             upkeep.telemetry().page().upkeep();
             let _woken = tokio::time::timeout(UPKEEP, stop.cancelled()).await;
         }
     });
-    ready(&listening);
+}
+
+async fn serve(
+    config: &Config,
+    app: &App,
+    bound: Bound,
+    ready: impl FnOnce(&Listening),
+) -> anyhow::Result<()> {
+    let acceptor = match (&config.server.tls_cert, &config.server.tls_key) {
+        (Some(chain), Some(key)) => Some(Acceptor::from_files(chain, key)?),
+        _ => None,
+    };
+    let shared = Shared {
+        gateway: Arc::clone(&app.gateway),
+        tasks: app.tasks.clone(),
+        min_rate: config.server.min_rate,
+    };
+    let settings = server::Settings {
+        workers: config.server.workers,
+        connections: config.server.max_connections.div_ceil(config.server.workers),
+        drain: config.server.drain,
+    };
+    let (modules, handle) = server::listen(bound.modules, acceptor.as_ref(), &shared, &settings)?;
+    let ops = server::ops::listen(bound.ops, &app.gateway)?;
+    let ops_handle = ops.handle();
+    start_upkeep(app);
+    ready(&bound.listening);
     tokio::pin!(modules);
     tokio::pin!(ops);
     tokio::select! {

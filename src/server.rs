@@ -16,7 +16,7 @@
 //! slow heads (408). Each has an audit event, also those the HTTP parser refuses by itself: the connection sees
 //! that bytes came and no request did.
 //!
-//! **How it fails.** A reader who takes nothing for 30 seconds, or less than 1 KiB/s over a minute, is cut off. Stopping
+//! **How it fails.** A reader who takes nothing for 30 seconds, or less than `server.min_rate` over a minute, is cut off. Stopping
 //! closes the listeners first, then waits for requests under way, then cuts.
 //!
 //! **A limit.** The HTTP library drops a fragment (`#` and what follows) from a request target before we see it.
@@ -72,6 +72,8 @@ pub struct Shared {
     pub gateway: Arc<Gateway>,
     /// Where blocking reads go.
     pub tasks: Tasks,
+    /// Bytes a second that a reader must take, averaged over a minute.
+    pub min_rate: u64,
 }
 
 /// Listens until told to stop. Without an acceptor connections are plain.
@@ -89,10 +91,9 @@ pub fn listen(
     for listener in listeners {
         let (acceptor, shared) = (acceptor.cloned(), shared.clone());
         builder = builder.listen("modules", listener, move || {
-            let (acceptor, gateway) = (acceptor.clone(), Arc::clone(&shared.gateway));
-            let shared = shared.clone();
+            let (acceptor, shared) = (acceptor.clone(), shared.clone());
             let app = App::new()
-                .app_data(web::Data::new(shared))
+                .app_data(web::Data::new(shared.clone()))
                 .default_service(web::to(routes::answer))
                 .into_factory()
                 .map_err(|error: actix_web::Error| error.error_response());
@@ -106,8 +107,8 @@ pub fn listen(
                 })
                 .finish(map_config(app, |()| AppConfig::default()));
             let door = move |tcp: TcpStream| {
-                let (acceptor, gateway) = (acceptor.clone(), Arc::clone(&gateway));
-                async move { connection::open(tcp, acceptor, gateway).await }
+                let (acceptor, shared) = (acceptor.clone(), shared.clone());
+                async move { connection::open(tcp, acceptor, shared).await }
             };
             // the connection's life tells what the HTTP service keeps to itself: a head that never became one
             let heard = apply_fn_factory(http, |opened: connection::Opened, http| {

@@ -22,14 +22,16 @@ use crate::server::devca::DevCa;
 /// What a developer has to know.
 #[derive(Debug)]
 pub(in crate::cli) struct Guide {
-    url: String,
+    config: Config,
     ca: PathBuf,
     netrc: PathBuf,
+    token: Secret<String>,
     upstreams: String,
     sumdb: String,
 }
 
-/// Loads the configuration with a developer's defaults below everything that was written out.
+/// Loads the configuration with a developer's defaults wherever nothing was written out; its lines are for people
+/// unless `--set telemetry.log_format=json` is given.
 pub(in crate::cli) fn prepare(
     settings: &Settings,
     environment: Vec<(String, String)>,
@@ -38,7 +40,10 @@ pub(in crate::cli) fn prepare(
     let set = |key: &str, value: &str, more: &mut Vec<(String, String)>| {
         more.insert(0, (key.to_owned(), value.to_owned()));
     };
-    let first = settings.load(environment.clone(), more.clone())?;
+    let mut looking = more.clone();
+    // the certificate is made below; until then nothing listens
+    set("server.plaintext", "insecure_anywhere", &mut looking);
+    let first = settings.load(environment.clone(), looking)?;
     let directory = first.state_dir.clone();
     let files = DevCa::prepare(&directory.join("ca"), &SystemClock)?;
     if first.server.tls_cert.is_none() {
@@ -116,21 +121,16 @@ fn sumdb_name(setting: Option<&str>) -> Option<String> {
     (name != "off").then(|| name.to_owned())
 }
 
+/// What is known before anything listens.
 fn guide(config: &Config, files: &DevCa) -> Result<Guide, Failure> {
-    let token = fresh_token(config)?;
-    let url = app::public_url(config);
-    let authority = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
-    let authority = authority.split('/').next().unwrap_or(authority);
-    let netrc = config.state_dir.join("netrc");
-    let text = format!("machine {authority} login dev password {}\n", token.expose());
-    write_private(&netrc, &text)?;
     let names: Vec<&str> = config.upstream.chain.iter().map(|(name, _)| name.as_str()).collect();
     Ok(Guide {
-        url,
         ca: absolute(&files.ca),
-        netrc: absolute(&netrc),
+        netrc: absolute(&config.state_dir.join("netrc")),
+        token: fresh_token(config)?,
         upstreams: names.join(", "),
         sumdb: config.sumdb.names.join(", "),
+        config: config.clone(),
     })
 }
 
@@ -157,8 +157,24 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 impl Guide {
-    /// Lines for a shell, complete in themselves.
-    pub(in crate::cli) fn print(&self, listening: &Listening) -> String {
+    /// Writes netrc, and gives lines for a shell that are complete in themselves.
+    pub(in crate::cli) fn print(&self, listening: &Listening) -> Result<String, Failure> {
+        let mut config = self.config.clone();
+        config.server.listen.clone_from(&listening.modules);
+        let url = app::public_url(&config);
+        let authority = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+        let authority = authority.split('/').next().unwrap_or(authority);
+        let name = authority.rsplit_once(':').map_or(authority, |(name, _port)| name);
+        // go from 1.21 on looks for host and port, curl and older ones for the host alone
+        let text = format!(
+            "machine {authority} login dev password {token}\nmachine {name} login dev password {token}\n",
+            token = self.token.expose()
+        );
+        write_private(&self.netrc, &text)?;
+        Ok(self.text(&url, listening))
+    }
+
+    fn text(&self, url: &str, listening: &Listening) -> String {
         let sumdb = match self.sumdb.as_str() {
             "" => "export GOSUMDB=off\n".to_owned(),
             _ => String::new(),
@@ -183,7 +199,6 @@ impl Guide {
              curl --netrc-file $NETRC --cacert $SSL_CERT_FILE '{url}/-/why?module=example.com/m'\n\
              \n\
              Ctrl-C stops it.\n",
-            url = self.url,
             upstreams = self.upstreams,
             ops = listening.ops,
             ca = self.ca.display(),

@@ -40,14 +40,14 @@ impl Serve {
         }
         if !self.dev {
             let config = self.settings.load(environment, more)?;
-            return start(&config, |listening| greeting(&config, listening));
+            return start(&config, |listening| Ok(greeting(&config, listening)));
         }
         let (config, guide) = dev::prepare(&self.settings, environment, more)?;
         start(&config, |listening| guide.print(listening))
     }
 }
 
-fn start(config: &Config, ready: impl FnOnce(&Listening) -> String) -> Result<(), Failure> {
+fn start(config: &Config, ready: impl FnOnce(&Listening) -> Result<String, Failure>) -> Result<(), Failure> {
     let telemetry = &config.telemetry;
     let exporter = telemetry
         .otlp_endpoint
@@ -57,7 +57,7 @@ fn start(config: &Config, ready: impl FnOnce(&Listening) -> String) -> Result<()
     log::install(telemetry.log_format, &telemetry.log_filter, exporter.as_ref())
         .map_err(|error| anyhow::anyhow!("telemetry.log_filter: {error}"))?;
     lifecycle::run(config, exporter.as_ref(), |listening| {
-        if let Err(Failure::Failed(error)) = say(&ready(listening)) {
+        if let Err(Failure::Failed(error)) = ready(listening).and_then(|text| say(&text)) {
             complain(&format!("modgate: {error:#}"));
         }
     })?;

@@ -87,7 +87,11 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<Audit> {
 fn segment(text: &str) -> Result<u64, Wrong> {
     let bytes = units::bytes(text)?;
     if bytes < SMALLEST_SEGMENT_BYTES {
-        return Err(Wrong::value(text, "is too small for a file of its own", "write \"64 KiB\" or more"));
+        return Err(Wrong::value(
+            text,
+            "is too small for a file of its own",
+            "write \"64 KiB\" or more",
+        ));
     }
     Ok(bytes)
 }

@@ -20,8 +20,6 @@ use crate::config::units;
 pub struct Identity {
     /// Whether a caller without credentials is let in as `any:anonymous`.
     pub anonymous: Anonymous,
-    /// What 401 answers say that credentials are for.
-    pub realm: String,
     /// The file of gateway tokens; it may not exist yet.
     pub tokens_file: PathBuf,
     /// Basic user names whose password is a JSON web token.
@@ -88,12 +86,6 @@ pub(in crate::config) const SECTION: Section = Section {
             preset: Preset::Value("refused"),
             doc: "What becomes of a caller without credentials: refused (401), or allowed (the \
                   policy decides about any:anonymous).",
-        },
-        Key {
-            name: "realm",
-            form: Form::Text,
-            preset: Preset::Value("go modules"),
-            doc: "What 401 answers say that credentials are for: a text.",
         },
         Key {
             name: "tokens_file",
@@ -181,13 +173,11 @@ pub(in crate::config) const JWT: Section = Section {
 pub(in crate::config) fn read(reader: &mut Reader) -> Option<Identity> {
     let mut table = reader.section(&SECTION);
     let anonymous = table.one("anonymous", units::one_of(&Anonymous::ALL, Anonymous::word));
-    let realm = table.one("realm", realm);
     let tokens_file = table.one("tokens_file", units::path);
     let jwt_users = table.list("jwt_users", units::text);
     let jwt = read_issuers(reader);
     Some(Identity {
         anonymous: anonymous?,
-        realm: realm?,
         tokens_file: tokens_file?,
         jwt_users: jwt_users?,
         jwt: jwt?,
@@ -196,15 +186,13 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<Identity> {
 
 fn read_issuers(reader: &mut Reader) -> Option<Vec<JwtIssuer>> {
     let mut read: Vec<Option<JwtIssuer>> = Vec::new();
+    reader.refuse_twins(&JWT);
     for element in reader.elements(&JWT) {
         let mut table = reader.element(&JWT, element);
         let issuer = read_issuer(&mut table);
         if let Some(issuer) = &issuer {
-            let others = || read.iter().flatten();
-            if others().any(|other| other.name == issuer.name) {
-                table.wrong("name", Wrong::value(&issuer.name, "stands twice", "use another name"));
-            }
-            if others().any(|other| other.issuer == issuer.issuer) {
+            let mut others = read.iter().flatten();
+            if others.any(|other| other.issuer == issuer.issuer) {
                 let remedy = "join the two [[identity.jwt]]";
                 table.wrong("issuer", Wrong::value(&issuer.issuer, "stands twice", remedy));
             }
@@ -266,18 +254,8 @@ fn leeway(text: &str) -> Result<Duration, Wrong> {
     Ok(time)
 }
 
-/// What can stand between quotes in a header.
-fn realm(text: &str) -> Result<String, Wrong> {
-    let plain = |byte: u8| (byte.is_ascii_graphic() || byte == b' ') && !b"\"\\".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) {
-        return Ok(text.to_owned());
-    }
-    let remedy = "write plain ASCII without quotes and backslashes";
-    Err(Wrong::value(text, "cannot stand in a header", remedy))
-}
-
 /// Asymmetric ones, by their names of RFC 7518 and RFC 8037.
 const ALGORITHMS: [&str; 9] =
     ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
 /// More would keep expired tokens good.
-const LARGEST_LEEWAY: Duration = Duration::from_secs(300);
+const LARGEST_LEEWAY: Duration = Duration::from_mins(5);

@@ -51,7 +51,11 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<PolicySettings> {
 fn contact(text: &str) -> Result<String, Wrong> {
     let contact = units::text(text)?;
     if contact.len() > CONTACT_BYTES {
-        return Err(Wrong::value(text, "is too long for a line of a refusal", "write 60 bytes at most"));
+        return Err(Wrong::value(
+            text,
+            "is too long for a line of a refusal",
+            "write 60 bytes at most",
+        ));
     }
     Ok(contact)
 }

@@ -70,7 +70,11 @@ pub(in crate::config) fn read(
 fn read_binding(table: &mut Table<'_>, servers: &[String]) -> Option<PrivateBinding> {
     let prefix = table.one("prefix", |text| {
         Prefix::parse(text).map_err(|error| {
-            Wrong::value(text, &format!("is no prefix: {error}"), "write such as corp.example/team-*")
+            Wrong::value(
+                text,
+                &format!("is no prefix: {error}"),
+                "write such as corp.example/team-*",
+            )
         })
     });
     let upstreams = table.some("upstreams", |text| server(text, servers));

@@ -72,8 +72,12 @@ impl Wrong {
         Self { what: what.into(), remedy: remedy.into() }
     }
 
-    /// A value that may be shown, quoted so that nothing in it can act on a terminal, and cut if it is long.
+    /// A value that may be shown, quoted so that nothing in it can act on a terminal, and cut if it is long. One
+    /// with an `@` is not repeated: before it may stand a password.
     pub(in crate::config) fn value(text: &str, is: &str, remedy: impl Into<String>) -> Self {
+        if text.contains('@') {
+            return Self::new(format!("what is given {is}"), remedy);
+        }
         let shown: String = text.chars().take(SHOWN_CHARS).collect();
         let more = if shown.len() < text.len() { "…" } else { "" };
         Self::new(format!("{shown:?}{more} {is}"), remedy)

@@ -98,6 +98,19 @@ impl Reader {
         tables.into_iter().enumerate().map(element).collect()
     }
 
+    /// Notes every table whose name an earlier one has.
+    pub(in crate::config) fn refuse_twins(&mut self, section: &'static Section) {
+        let mut seen: Vec<String> = Vec::new();
+        for element in self.elements(section) {
+            let Some(name) = element.name.clone() else { continue };
+            if seen.contains(&name) {
+                let wrong = Wrong::value(&name, "stands twice", "use another name");
+                self.element(section, element).wrong("name", wrong);
+            }
+            seen.push(name);
+        }
+    }
+
     /// One of those tables.
     pub(in crate::config) fn element(
         &mut self,
@@ -126,7 +139,7 @@ impl Reader {
                 Wrong::new("is a section", format!("write [{key}] once and its keys below"))
             } else {
                 let candidates = paths.iter().map(String::as_str).chain(sections.iter().copied());
-                unknown("is no setting", &key, candidates, "take it out")
+                unknown(&key, &candidates, "take it out")
             };
             self.problems.push(problem(origin, key.escape_debug().to_string(), wrong));
         }
@@ -136,7 +149,7 @@ impl Reader {
                 Origin::Flag(_) | Origin::File(..) | Origin::Default => (&flags, "take it out"),
             };
             let candidates = candidates.iter().map(String::as_str);
-            let wrong = unknown("is no setting", &name, candidates, remedy);
+            let wrong = unknown(&name, &candidates, remedy);
             self.problems.push(problem(origin, String::new(), wrong));
         }
     }
@@ -146,12 +159,7 @@ fn problem(origin: Origin, key: String, wrong: Wrong) -> Problem {
     Problem { origin, key, what: wrong.what, remedy: wrong.remedy }
 }
 
-fn unknown<'a>(
-    what: &str,
-    key: &str,
-    known: impl Iterator<Item = &'a str> + Clone,
-    remedy: &str,
-) -> Wrong {
+fn unknown<'a>(key: &str, known: &(impl Iterator<Item = &'a str> + Clone), remedy: &str) -> Wrong {
     let last = key.rsplit('.').next().unwrap_or(key);
     let elsewhere = || known.clone().find(|path| path.rsplit('.').next() == Some(last));
     let meant = nearest(key, known.clone()).or_else(elsewhere);
@@ -159,7 +167,7 @@ fn unknown<'a>(
         Some(meant) => format!("did you mean {meant}?"),
         None => format!("{remedy}: `modgate check-config` and the example file list every setting"),
     };
-    Wrong::new(what, remedy)
+    Wrong::new("is no setting", remedy)
 }
 
 impl Table<'_> {
@@ -261,8 +269,9 @@ impl Table<'_> {
                 "a secret on the command line can be read by everybody on this machine",
                 "name a file that holds it, or set the variable",
             )),
-            Origin::File(..) => units::not_for_everybody(self.reader.sources.file())
-                .map(|()| Secret::from(text)),
+            Origin::File(..) => {
+                units::not_for_everybody(self.reader.sources.file()).map(|()| Secret::from(text))
+            }
             Origin::Environment(_) | Origin::Default => Ok(text.into()),
         }
     }

@@ -197,8 +197,7 @@ impl Sources {
                 .to_owned(),
             remedy: "write key = \"value\" lines below [section] lines".to_owned(),
         })?;
-        let environment =
-            environment.into_iter().filter(|(name, _)| is_ours(name)).collect();
+        let environment = environment.into_iter().filter(|(name, _)| is_ours(name)).collect();
         Ok(Self { name, file: parsed, environment, flags: overrides })
     }
 

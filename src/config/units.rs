@@ -17,7 +17,11 @@ use crate::config::secret::Secret;
 /// Any text that can stand in a line.
 pub(in crate::config) fn text(text: &str) -> Result<String, Wrong> {
     if text.trim().is_empty() || text.chars().any(char::is_control) {
-        return Err(Wrong::value(text, "is empty or holds control characters", "write a plain text"));
+        return Err(Wrong::value(
+            text,
+            "is empty or holds control characters",
+            "write a plain text",
+        ));
     }
     Ok(text.to_owned())
 }
@@ -33,8 +37,8 @@ pub(in crate::config) fn address(text: &str) -> Result<SocketAddr, Wrong> {
 /// A time: more than none, a year at most.
 pub(in crate::config) fn duration(text: &str) -> Result<Duration, Wrong> {
     let remedy = "write a number with a unit, such as \"300ms\", \"30s\", \"10m\" or \"24h\"";
-    let time = humantime::parse_duration(text)
-        .map_err(|_| Wrong::value(text, "is no time", remedy))?;
+    let time =
+        humantime::parse_duration(text).map_err(|_| Wrong::value(text, "is no time", remedy))?;
     if time.is_zero() || time > LONGEST {
         return Err(Wrong::value(text, "is no time between 1 ns and 366 days", remedy));
     }
@@ -81,7 +85,9 @@ where
 /// A share from 0 to 1.
 pub(in crate::config) fn share(text: &str) -> Result<f64, Wrong> {
     let good = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    good.ok_or_else(|| Wrong::value(text, "is no share", "write a number from 0 to 1, such as 0.05"))
+    good.ok_or_else(|| {
+        Wrong::value(text, "is no share", "write a number from 0 to 1, such as 0.05")
+    })
 }
 
 /// `true` or `false`.
@@ -157,8 +163,9 @@ pub(in crate::config) fn node(text: &str) -> Result<String, Wrong> {
 pub(in crate::config) fn host(text: &str) -> Result<String, Wrong> {
     let parsed = Url::parse(&format!("https://{text}/"));
     let same = parsed.is_ok_and(|url| url.host_str() == Some(text));
-    if !same {
-        let remedy = "write a host in lower case without scheme, port and path, such as cdn.example";
+    if !same || text.contains('*') {
+        let remedy =
+            "write a host in lower case without scheme, port and path, such as cdn.example";
         return Err(Wrong::value(text, "is no host", remedy));
     }
     Ok(text.to_owned())
@@ -195,9 +202,8 @@ pub(in crate::config) fn directory(text: &str) -> Result<PathBuf, Wrong> {
 pub(in crate::config) fn base_path(text: &str) -> Result<String, Wrong> {
     let base = text.trim_end_matches('/');
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let good = |segment: &str| {
-        !["", ".", "..", "-"].contains(&segment) && segment.bytes().all(plain)
-    };
+    let good =
+        |segment: &str| !["", ".", "..", "-"].contains(&segment) && segment.bytes().all(plain);
     let rest = base.strip_prefix('/');
     if base.is_empty() || rest.is_some_and(|rest| rest.split('/').all(good)) {
         return Ok(base.to_owned());
@@ -207,9 +213,9 @@ pub(in crate::config) fn base_path(text: &str) -> Result<String, Wrong> {
 
 /// The secret in a file: text without a newline at its end.
 pub(in crate::config) fn secret_file(path: &Path) -> Result<Secret<String>, Wrong> {
+    // the path is not repeated: it may be the secret itself, put into the wrong key
     let unreadable = |error: std::io::Error| {
-        let shown = path.display().to_string();
-        Wrong::value(&shown, &format!("cannot be read: {error}"), "name a file that holds the secret")
+        Wrong::new(format!("cannot be read: {error}"), "name a file that holds the secret")
     };
     let opened = std::fs::File::open(path).map_err(unreadable)?;
     let mode = opened.metadata().map_err(unreadable)?.permissions().mode();
@@ -248,7 +254,7 @@ fn refuse_open(path: &Path, mode: u32) -> Result<(), Wrong> {
 /// The bit of a mode that lets everybody read.
 const READ_BY_OTHERS: u32 = 0o004;
 /// A year, and a leap day.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+const LONGEST: Duration = Duration::from_hours(366 * 24);
 /// 1 TiB: more is a mistake of units.
 const LARGEST_BYTES: u64 = 1 << 40;
 /// A label that fits a table.

@@ -241,14 +241,12 @@ fn check(table: &mut Table<'_>, upstream: &Upstream) {
 
 fn read_servers(reader: &mut Reader) -> Option<Vec<UpstreamServer>> {
     let mut read: Vec<Option<UpstreamServer>> = Vec::new();
+    reader.refuse_twins(&SERVERS);
     for element in reader.elements(&SERVERS) {
         let mut table = reader.element(&SERVERS, element);
         let server = read_server(&mut table);
         if let Some(server) = &server {
             check_server(&mut table, server);
-            if read.iter().flatten().any(|other| other.name == server.name) {
-                table.wrong("name", Wrong::value(&server.name, "stands twice", "use another name"));
-            }
         }
         read.push(server);
     }

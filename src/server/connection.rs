@@ -26,6 +26,7 @@ use crate::gateway::Gateway;
 use crate::gateway::account::Refused;
 use crate::head::Peer;
 use crate::head::Transport;
+use crate::server::Shared;
 use crate::server::tls::Acceptor;
 use crate::telemetry::labels::Handshake;
 
@@ -40,13 +41,14 @@ pub struct Closed;
 pub async fn open(
     tcp: TcpStream,
     acceptor: Option<Acceptor>,
-    gateway: Arc<Gateway>,
+    shared: Shared,
 ) -> Result<Opened, Closed> {
+    let Shared { gateway, min_rate, .. } = shared;
     let address = tcp.peer_addr().map_err(|_gone| Closed)?;
     let _slower = tcp.set_nodelay(true);
     let Some(acceptor) = acceptor else {
         let life = Life::begin(Peer { address, transport: Transport::Plain }, gateway);
-        return Ok((Watched::new(Stream::Plain(tcp), life), Protocol::Http1, Some(address)));
+        return Ok((Watched::new(Stream::Plain(tcp), life, min_rate), Protocol::Http1, Some(address)));
     };
     let handshakes = &gateway.telemetry().metrics().tls_handshakes;
     let Ok(Ok(tls)) = timeout(HANDSHAKE, acceptor.accept(tcp)).await else {
@@ -59,7 +61,7 @@ pub async fn open(
         _ => Protocol::Http1,
     };
     let life = Life::begin(Peer { address, transport: Transport::Tls }, gateway);
-    Ok((Watched::new(Stream::Tls(Box::new(tls)), life), protocol, Some(address)))
+    Ok((Watched::new(Stream::Tls(Box::new(tls)), life, min_rate), protocol, Some(address)))
 }
 
 /// What is known of a connection besides its requests. Lives on one worker.
@@ -120,6 +122,7 @@ pub struct Watched {
     stream: Stream,
     life: Rc<Life>,
     stall: Option<Stall>,
+    least: u64,
 }
 
 /// A time during which the peer did not take all we had.
@@ -131,8 +134,9 @@ struct Stall {
 }
 
 impl Watched {
-    fn new(stream: Stream, life: Rc<Life>) -> Self {
-        Self { stream, life, stall: None }
+    fn new(stream: Stream, life: Rc<Life>, min_rate: u64) -> Self {
+        let least = min_rate.saturating_mul(RATE_WINDOW.as_secs());
+        Self { stream, life, stall: None, least }
     }
 
     /// The life of this connection.
@@ -159,7 +163,7 @@ impl Watched {
             Poll::Ready(Err(_)) => written,
             Poll::Pending => {
                 let stall = self.stall.get_or_insert_with(Stall::begin);
-                if stall.is_too_slow() || stall.timer.as_mut().poll(cx).is_ready() {
+                if stall.is_too_slow(self.least) || stall.timer.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut)));
                 }
                 Poll::Pending
@@ -174,11 +178,11 @@ impl Stall {
         Self { since, taken: 0, timer: Box::pin(tokio::time::sleep(NO_PROGRESS)) }
     }
 
-    fn is_too_slow(&mut self) -> bool {
+    fn is_too_slow(&mut self, least: u64) -> bool {
         if self.since.elapsed() < RATE_WINDOW {
             return false;
         }
-        let slow = self.taken < LEAST_BYTES_A_WINDOW;
+        let slow = self.taken < least;
         (self.since, self.taken) = (Instant::now(), 0);
         slow
     }
@@ -238,5 +242,3 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const NO_PROGRESS: Duration = Duration::from_secs(30);
 /// Over this time the average rate is judged.
 const RATE_WINDOW: Duration = Duration::from_secs(60);
-/// 1 KiB/s: slower than any link, faster than somebody who wants to hold a connection.
-const LEAST_BYTES_A_WINDOW: u64 = 60 * 1024;

@@ -1,6 +1,7 @@
 //! Lines on standard output: the application's own, and one canonical access line for each request.
 
 use std::io;
+use std::io::IsTerminal as _;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -26,8 +27,9 @@ pub fn install(
     filter: &str,
     exporter: Option<&Exporter>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stdout);
-    let filter = EnvFilter::try_new(format!("{filter},{TARGET}=off"))?;
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(io::stdout).with_ansi(io::stdout().is_terminal());
+    let filter = EnvFilter::try_new(format!("actix_server=warn,{filter},{TARGET}=off"))?;
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
         LogFormat::Text => lines.compact().with_target(false).boxed(),

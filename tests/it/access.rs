@@ -107,7 +107,7 @@ fn head_of_the_root_judges_credentials_as_git_asks() {
 fn a_token_file_that_cannot_be_read_is_503_and_never_401() {
     let (_tree, _upstream, gateway) = world();
     let client = gateway.client();
-    std::fs::write(gateway.state().join("tokens.json"), "not json").unwrap();
+    std::fs::write(gateway.state().join("tokens"), "not json").unwrap();
     until("the file is found unreadable", || client.get(LIST).status == 503);
     assert_eq!(client.get(LIST).header("retry-after"), "5");
 }

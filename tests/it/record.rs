@@ -125,7 +125,7 @@ fn no_secret_stands_in_any_output() {
         assert!(!said.contains(secret), "{secret}");
     }
     // a token that its owner puts into a path is the owner's own doing, and is not repeated in answers
-    let stored = std::fs::read_to_string(gateway.state().join("tokens.json")).unwrap();
+    let stored = std::fs::read_to_string(gateway.state().join("tokens")).unwrap();
     assert!(!stored.contains(&token));
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::config::private;
 use crate::config::problem::Wrong;
+use crate::config::units;
 use crate::config::upstream::Place;
 use crate::config::upstream::UpstreamServer;
 use crate::config::upstream::place;
@@ -23,6 +24,10 @@ pub(in crate::config::upstream) fn parse(
     text: &str,
     servers: &[String],
 ) -> Result<Vec<(Target, FallBack)>, Wrong> {
+    if text.contains('@') {
+        // before the list is split: a password may hold a comma
+        units::any_url(text)?;
+    }
     let mut entries: Vec<(Target, FallBack)> = Vec::new();
     for part in text.split_inclusive([',', '|']) {
         let (entry, fall_back) = match part.strip_suffix('|') {
