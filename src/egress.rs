@@ -90,8 +90,7 @@ impl Bindings {
     /// Whether a path may be asked of an origin: it is public, or one of the longest private prefixes that cover
     /// it is bound to that origin.
     pub fn allow(&self, path: &str, origin: &str) -> bool {
-        let covering =
-            || self.0.iter().filter(|(prefix, _)| prefix.covers(path, Case::Folded));
+        let covering = || self.0.iter().filter(|(prefix, _)| prefix.covers(path, Case::Folded));
         let Some(longest) = covering().map(|(prefix, _)| prefix.element_count()).max() else {
             return true;
         };

@@ -155,9 +155,7 @@ impl Fault for Error {
             )
             .into(),
             Self::NotHeld => "not found: temporarily unavailable".into(),
-            other => other
-                .inner()
-                .map_or_else(|| other.kind().sentence().into(), Fault::public),
+            other => other.inner().map_or_else(|| other.kind().sentence().into(), Fault::public),
         }
     }
 
@@ -222,7 +220,8 @@ pub struct Parts {
 impl Gateway {
     /// A gateway from its stations.
     pub fn new(parts: Parts) -> Self {
-        let Parts { identity, routes, policy, fetcher, own, accounts, telemetry, via, clock } = parts;
+        let Parts { identity, routes, policy, fetcher, own, accounts, telemetry, via, clock } =
+            parts;
         Self { identity, routes, policy, fetcher, own, accounts, telemetry, via, clock }
     }
 
@@ -239,7 +238,8 @@ impl Gateway {
     async fn journey(&self, head: &Head, record: &Record) -> Result<Reply, Error> {
         let caller = record.stage(Stage::Identify, self.recognise(head)).await?;
         let request = record.step(Stage::Parse, || self.parse(head))?;
-        let permit = record.step(Stage::Authorize, || Ok::<_, Error>(self.policy.authorize(caller, request)?))?;
+        let permit = record
+            .step(Stage::Authorize, || Ok::<_, Error>(self.policy.authorize(caller, request)?))?;
         if let Some(page) = self.own.page(&permit, head, &self.policy)? {
             return Ok(Reply::page(page, record));
         }
@@ -318,4 +318,3 @@ impl Gateway {
 fn is_go_true(text: &str) -> bool {
     matches!(text, "1" | "t" | "T" | "TRUE" | "true" | "True")
 }
-

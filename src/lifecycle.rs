@@ -125,20 +125,19 @@ async fn serve(
     tokio::pin!(modules);
     tokio::pin!(ops);
     tokio::select! {
-        ended = &mut modules => ended.context("the module listeners ended")?,
-        ended = &mut ops => ended.context("the operations listener ended")?,
-        stopped = stop_signal() => {
-            stopped?;
-            tracing::info!(drain = ?config.server.drain, "stopping: requests under way are finished");
-            tokio::select! {
-                () = handle.stop(true) => {}
-                again = stop_signal() => again.map(|()| tracing::warn!("stopping at once"))?,
-                _ended = &mut modules => {}
-                _ended = &mut ops => {}
-            }
-        }
+        ended = &mut modules => return ended.context("the module listeners ended"),
+        ended = &mut ops => return ended.context("the operations listener ended"),
+        stopped = stop_signal() => stopped?,
     }
-    ops_handle.stop(false).await;
+    tracing::info!(drain = ?config.server.drain, "stopping: requests under way are finished");
+    // a server stops only while it is polled; probes and metrics are answered until the last request is
+    let drained = async { tokio::join!(handle.stop(true), &mut modules) };
+    tokio::select! {
+        _stopped = drained => {}
+        again = stop_signal() => again.map(|()| tracing::warn!("stopping at once"))?,
+        ended = &mut ops => return ended.context("the operations listener ended"),
+    }
+    let _stopped = tokio::join!(ops_handle.stop(false), &mut ops);
     Ok(())
 }
 

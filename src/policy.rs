@@ -73,7 +73,11 @@ pub struct Policy {
 
 impl Policy {
     /// Reads, checks and indexes a policy, or says everything that is wrong with it. Blocking.
-    pub fn load(source: &Source, private: Vec<Prefix>, settings: Settings) -> Result<Self, LoadError> {
+    pub fn load(
+        source: &Source,
+        private: Vec<Prefix>,
+        settings: Settings,
+    ) -> Result<Self, LoadError> {
         let files = match source {
             Source::Directory(directory) => Files::read(directory)?,
             Source::Embedded => Files::embedded(),
@@ -92,7 +96,12 @@ impl Policy {
     }
 
     /// What the answer would be, and why; asks nobody.
-    pub fn explain(&self, caller: &Caller, path: &ModulePath, version: Option<&Version>) -> Explanation {
+    pub fn explain(
+        &self,
+        caller: &Caller,
+        path: &ModulePath,
+        version: Option<&Version>,
+    ) -> Explanation {
         self.snapshot.load().explain(caller, path, version)
     }
 

@@ -102,10 +102,7 @@ impl Tasks {
     }
 
     /// Starts a thread for a service that blocks for its whole life.
-    pub fn thread(
-        name: &str,
-        work: impl FnOnce() + Send + 'static,
-    ) -> io::Result<JoinHandle<()>> {
+    pub fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
         std::thread::Builder::new().name(name.to_owned()).spawn(work)
     }
 

@@ -147,7 +147,11 @@ impl Chain {
     }
 
     /// Walks the chain for a request.
-    pub async fn fetch(&self, request: &Request, record: &Record) -> Result<Content, UpstreamError> {
+    pub async fn fetch(
+        &self,
+        request: &Request,
+        record: &Record,
+    ) -> Result<Content, UpstreamError> {
         let mut absent = None;
         let mut failed = None;
         for link in self.links(request) {

@@ -36,8 +36,11 @@ impl Segment {
                 let name = format!("audit-{}-{first:012}.jsonl", self.stem);
                 std::fs::create_dir_all(&self.directory)?;
                 let mut options = OpenOptions::new();
-                let opened =
-                    options.append(true).create(true).mode(0o640).open(self.directory.join(name))?;
+                let opened = options
+                    .append(true)
+                    .create(true)
+                    .mode(0o640)
+                    .open(self.directory.join(name))?;
                 self.len = opened.metadata()?.len();
                 self.file.insert(opened)
             }

@@ -43,7 +43,10 @@ struct Line<'a> {
 }
 
 /// The handle and the loop of the writer; the loop ends when every handle and every reserved place is gone.
-pub fn start(settings: Settings, telemetry: Arc<Telemetry>) -> (Audit, impl FnOnce() + Send + 'static) {
+pub fn start(
+    settings: Settings,
+    telemetry: Arc<Telemetry>,
+) -> (Audit, impl FnOnce() + Send + 'static) {
     let (queue, events) = mpsc::channel(QUEUE_EVENTS);
     let healthy = Arc::new(AtomicBool::new(true));
     let audit =
@@ -51,8 +54,7 @@ pub fn start(settings: Settings, telemetry: Arc<Telemetry>) -> (Audit, impl FnOn
     let boot = Uuid::now_v7().simple().to_string();
     let stem = format!("{}-{boot}", settings.node);
     let segment = Segment::new(settings.directory, stem, settings.max_segment);
-    let writer =
-        Writer { node: settings.node, boot, next: 1, segment, healthy, telemetry };
+    let writer = Writer { node: settings.node, boot, next: 1, segment, healthy, telemetry };
     (audit, move || writer.run(events))
 }
 
@@ -88,8 +90,7 @@ impl Writer {
         let first = self.next;
         let mut lines = Vec::with_capacity(batch.len() * 1024);
         for event in batch {
-            let line =
-                Line { v: 1, seq: self.next, node: &self.node, boot: &self.boot, event };
+            let line = Line { v: 1, seq: self.next, node: &self.node, boot: &self.boot, event };
             if let Err(error) = serde_json::to_writer(&mut lines, &line) {
                 tracing::error!(%error, "an audit event could not be encoded");
                 continue;

@@ -73,7 +73,6 @@ pub(in crate::cli) fn prepare(
     Ok((config, guide))
 }
 
-
 /// A setting of the go command: the environment, else what `go env` says.
 fn go_setting(name: &str, environment: &[(String, String)]) -> Option<String> {
     let found = environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());

@@ -30,8 +30,8 @@ impl PolicyCommand {
         if dir.is_some() {
             config.policy.dir = dir;
         }
-        let policy =
-            app::load_policy(&config).map_err(|problems| Failure::Settings(problems.to_string()))?;
+        let policy = app::load_policy(&config)
+            .map_err(|problems| Failure::Settings(problems.to_string()))?;
         let outcome = suite::run(&policy)?;
         say(&outcome.to_string())?;
         if outcome.failures() == 0 { Ok(()) } else { Err(Failure::Expectations) }

@@ -47,7 +47,10 @@ impl Serve {
     }
 }
 
-fn start(config: &Config, ready: impl FnOnce(&Listening) -> Result<String, Failure>) -> Result<(), Failure> {
+fn start(
+    config: &Config,
+    ready: impl FnOnce(&Listening) -> Result<String, Failure>,
+) -> Result<(), Failure> {
     let telemetry = &config.telemetry;
     let exporter = telemetry
         .otlp_endpoint
@@ -77,8 +80,15 @@ fn greeting(config: &Config, listening: &Listening) -> String {
     line("upstreams", if chain.is_empty() { "none".to_owned() } else { chain.join(", ") });
     line("private", format!("{} prefixes", config.private.len()));
     let jwt = config.identity.jwt.len();
-    line("identity", format!("gateway tokens, {jwt} JWT issuers, anonymous {}", config.identity.anonymous.word()));
-    let policy = config.policy.dir.as_ref().map_or("built in".to_owned(), |dir| dir.display().to_string());
+    line(
+        "identity",
+        format!(
+            "gateway tokens, {jwt} JWT issuers, anonymous {}",
+            config.identity.anonymous.word()
+        ),
+    );
+    let policy =
+        config.policy.dir.as_ref().map_or("built in".to_owned(), |dir| dir.display().to_string());
     line("policy", policy);
     line("cache", format!("{} and memory", config.cache.dir.display()));
     line("audit", config.audit.dir.display().to_string());

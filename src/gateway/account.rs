@@ -66,9 +66,7 @@ impl Refused {
     pub const fn code(self) -> Code {
         match self {
             Self::Method => Code::MethodNotAllowed,
-            Self::Body | Self::Authority | Self::Host | Self::Unparsable => {
-                Code::BadRequest
-            }
+            Self::Body | Self::Authority | Self::Host | Self::Unparsable => Code::BadRequest,
             Self::Target => Code::UriTooLong,
             Self::Headers => Code::HeadersTooLarge,
             Self::Slow => Code::RequestTimeout,
@@ -79,12 +77,9 @@ impl Refused {
     pub const fn connection(self) -> Connection {
         match self {
             Self::Method | Self::Target | Self::Headers => Connection::Keep,
-            Self::Body
-            | Self::Authority
-            | Self::Host
-            | Self::Unparsable
-            | Self::Slow
-            => Connection::Close,
+            Self::Body | Self::Authority | Self::Host | Self::Unparsable | Self::Slow => {
+                Connection::Close
+            }
         }
     }
 

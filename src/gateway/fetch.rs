@@ -58,7 +58,9 @@ impl Fetcher {
         let asked = match permit.request() {
             Request::Module(asked) => asked,
             Request::Sumdb(_) => return self.pass_through(permit, record).await,
-            Request::Own(_) | Request::Root => return Err(Error::Defect("a page was to be fetched")),
+            Request::Own(_) | Request::Root => {
+                return Err(Error::Defect("a page was to be fetched"));
+            }
         };
         let key = Key::of(asked);
         match self.cache.look(&key).await {
@@ -159,7 +161,8 @@ pub(in crate::gateway) fn narrow(permit: &Permit, verified: Verified) -> Result<
             Ok(Verified::narrowed(Content::from_bytes(Bytes::from(list::render(&lines)))))
         }
         Artifact::Latest | Artifact::Query(_) => {
-            let named = verified.basis().names().ok_or(Error::Defect("an info without a version"))?;
+            let named =
+                verified.basis().names().ok_or(Error::Defect("an info without a version"))?;
             permit.resolve(named)?;
             Ok(verified)
         }

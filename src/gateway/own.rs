@@ -35,7 +35,12 @@ impl Own {
     }
 
     /// The page a permit permits, or `None` for a request that is not for a page.
-    pub fn page(&self, permit: &Permit, head: &Head, policy: &Policy) -> Result<Option<Page>, Error> {
+    pub fn page(
+        &self,
+        permit: &Permit,
+        head: &Head,
+        policy: &Policy,
+    ) -> Result<Option<Page>, Error> {
         let page = match permit.request() {
             Request::Module(_) | Request::Sumdb(_) => return Ok(None),
             Request::Root => plain("modgate\n".to_owned()),

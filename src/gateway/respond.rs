@@ -281,7 +281,8 @@ enum Wanted {
 fn wanted(conditions: &Conditions, etag: &str, len: u64) -> Wanted {
     let asked = conditions.range.as_deref().and_then(|range| range.strip_prefix("bytes="));
     let fresh = conditions.if_range.as_deref().is_none_or(|tag| tag == etag);
-    let Some((first, last)) = asked.filter(|_| fresh).and_then(|range| range.split_once('-')) else {
+    let Some((first, last)) = asked.filter(|_| fresh).and_then(|range| range.split_once('-'))
+    else {
         return Wanted::Whole;
     };
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -365,14 +366,18 @@ mod tests {
         assert_eq!(range("bytes=10-", 10), Wanted::Nothing);
         assert_eq!(range("bytes=-0", 10), Wanted::Nothing);
         assert_eq!(range("bytes=0-", 0), Wanted::Nothing);
-        for whole in ["bytes=0-1,3-4", "lines=0-1", "bytes=5-3", "bytes=x-", "bytes=-", "bytes=+1-2"] {
+        for whole in
+            ["bytes=0-1,3-4", "lines=0-1", "bytes=5-3", "bytes=x-", "bytes=-", "bytes=+1-2"]
+        {
             assert_eq!(range(whole, 10), Wanted::Whole, "{whole}");
         }
     }
 
     #[test]
     fn if_range_needs_the_strong_tag() {
-        for (tag, part) in [("\"x\"", true), ("W/\"x\"", false), ("Sat, 01 Jan 2000 00:00:00 GMT", false)] {
+        for (tag, part) in
+            [("\"x\"", true), ("W/\"x\"", false), ("Sat, 01 Jan 2000 00:00:00 GMT", false)]
+        {
             let conditions = Conditions {
                 range: Some("bytes=0-1".to_owned()),
                 if_range: Some(tag.to_owned()),

@@ -143,7 +143,9 @@ impl Artifact {
     /// The same, case-encoded.
     pub fn asked_version_escaped(&self) -> Option<String> {
         match self {
-            Self::Info(version) | Self::Mod(version) | Self::Zip(version) => Some(version.escaped()),
+            Self::Info(version) | Self::Mod(version) | Self::Zip(version) => {
+                Some(version.escaped())
+            }
             Self::Query(query) => Some(query.escaped()),
             Self::List | Self::Latest => None,
         }

@@ -70,19 +70,35 @@ mod tests {
     fn an_info_names_what_was_asked_or_is_refused() {
         let path = ModulePath::parse("example.com/lib").unwrap();
         let asked = Version::parse("v1.2.3").unwrap();
-        let exactly = |text: &str| check(text.as_bytes(), &path, Asked::Exactly(&asked)).map(|_| ());
-        let any = |text: &str| check(text.as_bytes(), &path, Asked::Any).map(|info| info.version.to_string());
-        assert_eq!(exactly(r#"{"Version":"v1.2.3","Time":"2024-01-02T03:04:05Z","Origin":{}}"#), Ok(()));
+        let exactly =
+            |text: &str| check(text.as_bytes(), &path, Asked::Exactly(&asked)).map(|_| ());
+        let any = |text: &str| {
+            check(text.as_bytes(), &path, Asked::Any).map(|info| info.version.to_string())
+        };
+        assert_eq!(
+            exactly(r#"{"Version":"v1.2.3","Time":"2024-01-02T03:04:05Z","Origin":{}}"#),
+            Ok(())
+        );
         assert_eq!(exactly(r#"{"Version":"v1.2.3"}"#), Ok(()));
-        assert_eq!(exactly(r#"{"Version":"v1.2.4"}"#), Err(InfoError::Other(Version::parse("v1.2.4").unwrap())));
+        assert_eq!(
+            exactly(r#"{"Version":"v1.2.4"}"#),
+            Err(InfoError::Other(Version::parse("v1.2.4").unwrap()))
+        );
         assert_eq!(exactly(r#"{"Version":"v1.2.3","Time":"yesterday"}"#), Err(InfoError::Time));
         assert_eq!(exactly(r#"{"version":"v1.2.3"}"#), Err(InfoError::Json));
         for text in ["", "[]", "{", "null", "<html>", r#"{"Version":5}"#, "\u{feff}{}"] {
             assert_eq!(exactly(text), Err(InfoError::Json), "{text}");
         }
-        assert_eq!(any(r#"{"Version":"v0.0.0-20240102030405-0123456789ab"}"#).unwrap(), "v0.0.0-20240102030405-0123456789ab");
+        assert_eq!(
+            any(r#"{"Version":"v0.0.0-20240102030405-0123456789ab"}"#).unwrap(),
+            "v0.0.0-20240102030405-0123456789ab"
+        );
         for text in ["main", "v1.2", "v2.0.0", "v1.0.0+meta"] {
-            assert_eq!(any(&format!(r#"{{"Version":"{text}"}}"#)), Err(InfoError::Version), "{text}");
+            assert_eq!(
+                any(&format!(r#"{{"Version":"{text}"}}"#)),
+                Err(InfoError::Version),
+                "{text}"
+            );
         }
     }
 }

@@ -183,7 +183,11 @@ mod tests {
             assert_eq!(parsed.escaped(), *escaped, "{path}");
             let dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
             let (found_prefix, found_major) = parsed.split_major();
-            assert_eq!((found_prefix, dash(found_major)), (prefix.as_str(), major.clone()), "{path}");
+            assert_eq!(
+                (found_prefix, dash(found_major)),
+                (prefix.as_str(), major.clone()),
+                "{path}"
+            );
         }
     }
 

@@ -109,7 +109,10 @@ mod tests {
         let table = [
             ("https://a.example", "https://a.example,"),
             ("https://a.example,direct", "https://a.example,direct,"),
-            ("https://a.example|https://b.example/x,off", "https://a.example|https://b.example/x,off,"),
+            (
+                "https://a.example|https://b.example/x,off",
+                "https://a.example|https://b.example/x,off,",
+            ),
             (" https://a.example , direct ", "https://a.example,direct,"),
             (",,https://a.example,|", "https://a.example,"),
             ("a.example:8080", "https://a.example:8080,"),

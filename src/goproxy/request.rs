@@ -205,7 +205,9 @@ impl Request {
     pub fn module_path(&self) -> Option<&str> {
         match self {
             Self::Module(asked) => Some(asked.path.as_str()),
-            Self::Sumdb(SumdbRequest { ask: SumdbAsk::Lookup { path, .. }, .. }) => Some(path.as_str()),
+            Self::Sumdb(SumdbRequest { ask: SumdbAsk::Lookup { path, .. }, .. }) => {
+                Some(path.as_str())
+            }
             Self::Sumdb(_) | Self::Own(_) | Self::Root => None,
         }
     }

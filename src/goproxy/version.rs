@@ -13,7 +13,7 @@ use crate::goproxy::pseudo;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VersionError {
     /// Not `vMAJOR.MINOR.PATCH[-PRERELEASE][+incompatible]`.
-    #[error("a canonical version is vMAJOR.MINOR.PATCH, perhaps with -PRERELEASE or +incompatible")]
+    #[error("a canonical version is vMAJOR.MINOR.PATCH[-PRERELEASE][+incompatible]")]
     NotCanonical,
     /// A character no query holds, an empty one, dots alone, or a reserved name.
     #[error("the version query holds characters that no version, branch or tag may have here")]
@@ -250,7 +250,8 @@ fn parts(text: &str) -> Option<Parts<'_>> {
         return None;
     }
     let named = |part: &str, mark: char| {
-        part.is_empty() || part.strip_prefix(mark).is_some_and(|rest| rest.split('.').all(is_identifier))
+        part.is_empty()
+            || part.strip_prefix(mark).is_some_and(|rest| rest.split('.').all(is_identifier))
     };
     let counted = |id: &str| !is_number(id) || id == "0" || !id.starts_with('0');
     if !named(prerelease, '-') || !named(build, '+') || !identifiers(prerelease).all(counted) {
@@ -276,7 +277,8 @@ mod tests {
     #[test]
     fn every_version_of_the_table_gets_its_verdicts_and_forms() {
         for row in rows("module/versions.tsv") {
-            let [text, verdict, escaped, valid, canonical_form, module_form, pseudo] = row.as_slice()
+            let [text, verdict, escaped, valid, canonical_form, module_form, pseudo] =
+                row.as_slice()
             else {
                 panic!("{row:?}")
             };

@@ -72,7 +72,8 @@ fn bearer(token: &str) -> Result<Credentials, CredentialsError> {
     if token.is_empty() || token.contains([' ', ',']) {
         return Err(CredentialsError::Unreadable);
     }
-    token_by_shape(token).map(|shape| shape.unwrap_or_else(|| Credentials::Jwt(token.to_owned().into())))
+    token_by_shape(token)
+        .map(|shape| shape.unwrap_or_else(|| Credentials::Jwt(token.to_owned().into())))
 }
 
 fn basic(encoded: &str, jwt_user_names: &[String]) -> Result<Credentials, CredentialsError> {
@@ -152,7 +153,10 @@ mod tests {
     #[test]
     fn the_shape_alone_chooses_the_method() {
         assert_eq!(read(&[]), Ok(Credentials::None));
-        assert_eq!(read(&["Bearer mgt_x"]), Ok(Credentials::GatewayToken("mgt_x".to_owned().into())));
+        assert_eq!(
+            read(&["Bearer mgt_x"]),
+            Ok(Credentials::GatewayToken("mgt_x".to_owned().into()))
+        );
         assert_eq!(read(&["bearer a.b.c"]), Ok(Credentials::Jwt("a.b.c".to_owned().into())));
         assert_eq!(
             read(&[&basic("anyone:mgt_x")]),

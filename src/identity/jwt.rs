@@ -78,8 +78,7 @@ impl Jwt {
                     leeway: settings.leeway.as_secs(),
                 };
                 let looked = Mutex::new((clock.now(), modified(&settings.keys_file)));
-                let issuer =
-                    Issuer { settings, demands, keys: ArcSwapOption::empty(), looked };
+                let issuer = Issuer { settings, demands, keys: ArcSwapOption::empty(), looked };
                 issuer.load();
                 issuer
             })
@@ -96,7 +95,10 @@ impl Jwt {
         let header = check_header(token).map_err(refused)?;
         let issuer = self.issuer_of(token).map_err(refused)?;
         if !issuer.takes_type(header.typ.as_deref()) {
-            return Err(refused(Refusal(AuthResult::Malformed, "typ is not that of an access token")));
+            return Err(refused(Refusal(
+                AuthResult::Malformed,
+                "typ is not that of an access token",
+            )));
         }
         issuer.refresh(self.clock.now());
         let Some(keys) = issuer.keys.load_full() else {
@@ -185,8 +187,11 @@ impl Issuer {
             .map(|group| format!("group:oidc/{realm}:{}", encode_name(group)))
             .collect();
         let id = claims.jti.as_deref().map(encode_name).unwrap_or_default();
-        let detail =
-            format!("JWT {id} of {}, good until {}", self.settings.issuer, rfc3339_seconds(claims.exp));
+        let detail = format!(
+            "JWT {id} of {}, good until {}",
+            self.settings.issuer,
+            rfc3339_seconds(claims.exp)
+        );
         Caller::recognised(principal, groups, AuthMethod::Jwt, detail)
     }
 }
@@ -249,9 +254,9 @@ impl Authenticator for Jwt {
         Box::pin(async move {
             match credentials {
                 Credentials::Jwt(token) => self.judge(token.expose()),
-                Credentials::None
-                | Credentials::GatewayToken(_)
-                | Credentials::Password { .. } => Err(IdentityError::Missing),
+                Credentials::None | Credentials::GatewayToken(_) | Credentials::Password { .. } => {
+                    Err(IdentityError::Missing)
+                }
             }
         })
     }

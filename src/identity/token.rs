@@ -70,7 +70,9 @@ pub enum TokenError {
     #[error("token file {0}: not a token file: {1}")]
     Format(PathBuf, #[source] serde_json::Error),
     /// The name is taken by a token that is still good.
-    #[error("a token named {0:?} exists and is still good: revoke it first, or choose another name")]
+    #[error(
+        "a token named {0:?} exists and is still good: revoke it first, or choose another name"
+    )]
     Taken(String),
     /// The name is empty, too long, or holds more than letters, digits, `.`, `_`, `@` and `-`.
     #[error("{0:?} is not a token name: use 1 to 64 of A-Z a-z 0-9 . _ @ -")]
@@ -106,7 +108,9 @@ impl TokenFile {
     ) -> Result<Secret<String>, TokenError> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"._@-".contains(&b);
         let is_name = |text: &str| (1..=64).contains(&text.len()) && text.bytes().all(plain);
-        if let Some(bad) = std::iter::once(name).chain(groups.iter().map(String::as_str)).find(|n| !is_name(n)) {
+        if let Some(bad) =
+            std::iter::once(name).chain(groups.iter().map(String::as_str)).find(|n| !is_name(n))
+        {
             return Err(TokenError::Name(bad.to_owned()));
         }
         if life.is_zero() || life > LONGEST_LIFE {
@@ -247,7 +251,11 @@ impl Tokens {
             return Err(IdentityError::Unavailable { method, detail });
         }
         let refused = |result, detail: &str| {
-            Err(IdentityError::Refused { method: AuthMethod::Token, result, detail: detail.to_owned() })
+            Err(IdentityError::Refused {
+                method: AuthMethod::Token,
+                result,
+                detail: detail.to_owned(),
+            })
         };
         let Some(issued) = known.by_sum.get(&Sum::of(token.as_bytes()).to_string()) else {
             return refused(AuthResult::BadCredentials, "unknown token");

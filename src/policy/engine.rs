@@ -72,17 +72,30 @@ fn fresh() -> Result<Enforcer, EngineError> {
     let model = DefaultModel::from_str(MODEL).now_or_never().ok_or_else(never)?.map_err(failed)?;
     let made = Enforcer::new_raw(model, NullAdapter).now_or_never().ok_or_else(never)?;
     let mut enforcer = made.map_err(failed)?;
-    enforcer.add_function("moduleMatch", OperatorFunction::Arg2(|a, b| both(&a, &b, rule::module_matches)));
-    enforcer.add_function("subjectIn", OperatorFunction::Arg2(|a, b| both(&a, &b, rule::subject_in)));
-    enforcer.add_function("actionMatch", OperatorFunction::Arg2(|a, b| both(&a, &b, rule::action_matches)));
-    enforcer.add_function("versionMatch", OperatorFunction::Arg2(|a, b| both(&a, &b, rule::version_matches)));
+    enforcer.add_function(
+        "moduleMatch",
+        OperatorFunction::Arg2(|a, b| both(&a, &b, rule::module_matches)),
+    );
+    enforcer
+        .add_function("subjectIn", OperatorFunction::Arg2(|a, b| both(&a, &b, rule::subject_in)));
+    enforcer.add_function(
+        "actionMatch",
+        OperatorFunction::Arg2(|a, b| both(&a, &b, rule::action_matches)),
+    );
+    enforcer.add_function(
+        "versionMatch",
+        OperatorFunction::Arg2(|a, b| both(&a, &b, rule::version_matches)),
+    );
     Ok(enforcer)
 }
 
 /// Calls a matcher with two texts. Anything else gives no truth value at all, so that the decision fails as a whole:
 /// answering "no match" could drop a deny.
 fn both(a: &Dynamic, b: &Dynamic, matcher: fn(&str, &str) -> bool) -> Dynamic {
-    match (a.read_lock::<casbin::rhai::ImmutableString>(), b.read_lock::<casbin::rhai::ImmutableString>()) {
+    match (
+        a.read_lock::<casbin::rhai::ImmutableString>(),
+        b.read_lock::<casbin::rhai::ImmutableString>(),
+    ) {
         (Some(a), Some(b)) => Dynamic::from(matcher(&a, &b)),
         _ => Dynamic::UNIT,
     }

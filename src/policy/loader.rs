@@ -43,7 +43,10 @@ impl Files {
             ("model.conf", MODEL),
             ("roles.csv", include_str!("../../policies/roles.csv")),
             ("rules/00-baseline.csv", include_str!("../../policies/rules/00-baseline.csv")),
-            ("rules/20-teams/payments.csv", include_str!("../../policies/rules/20-teams/payments.csv")),
+            (
+                "rules/20-teams/payments.csv",
+                include_str!("../../policies/rules/20-teams/payments.csv"),
+            ),
             ("rules/90-security.csv", include_str!("../../policies/rules/90-security.csv")),
             ("tests/baseline.toml", include_str!("../../policies/tests/baseline.toml")),
         ];
@@ -81,7 +84,8 @@ impl Files {
         for (name, text) in self.iter() {
             match name {
                 "model.conf" if text != MODEL => {
-                    let remedy = "use the model.conf of this release; the language of rules is fixed";
+                    let remedy =
+                        "use the model.conf of this release; the language of rules is fixed";
                     reading.problem(name, 1, &format!("it differs from the shipped one: {remedy}"));
                 }
                 name if name.ends_with(".csv") => reading.file(name, text),
@@ -105,7 +109,12 @@ fn walk(directory: &Path, below: &str, names: &mut Vec<String>) -> std::io::Resu
     Ok(())
 }
 
-fn read_file(directory: &Path, name: &str, files: &mut Vec<(String, String)>, problems: &mut Vec<String>) {
+fn read_file(
+    directory: &Path,
+    name: &str,
+    files: &mut Vec<(String, String)>,
+    problems: &mut Vec<String>,
+) {
     let path = directory.join(name);
     let found = std::fs::metadata(&path).and_then(|meta| {
         if meta.len() > FILE_LIMIT_BYTES {
@@ -115,7 +124,9 @@ fn read_file(directory: &Path, name: &str, files: &mut Vec<(String, String)>, pr
     });
     match found {
         Ok(text) => files.push((name.to_owned(), text)),
-        Err(error) => problems.push(format!("{name}: {error}: give a file that can be read as text")),
+        Err(error) => {
+            problems.push(format!("{name}: {error}: give a file that can be read as text"))
+        }
     }
 }
 
@@ -197,7 +208,9 @@ impl Reading {
         let defined: BTreeSet<&str> = self.pairs.iter().map(|(_, role)| role.as_str()).collect();
         for (place, role) in &self.wanted {
             if !defined.contains(role.as_str()) {
-                self.problems.push(format!("{place}: nobody plays {role}: add a g row, or correct the name"));
+                self.problems.push(format!(
+                    "{place}: nobody plays {role}: add a g row, or correct the name"
+                ));
             }
         }
         if self.rules.is_empty() {
@@ -217,7 +230,8 @@ impl Reading {
 
 /// Bytes that somebody could read as something else are refused, wherever they stand.
 fn plain(line: &str) -> Result<(), String> {
-    let refused = line.bytes().find(|byte| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\''));
+    let refused =
+        line.bytes().find(|byte| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\''));
     let what = match refused {
         None => return Ok(()),
         Some(b'\t') => "a tab: use blanks",
@@ -241,7 +255,9 @@ fn row([id, subject, target, range, action, effect]: [&str; 6]) -> Result<Rule, 
     match (action, effect) {
         ("list" | "download" | "sumdb" | "read", _) | ("*", Effect::Deny) => {}
         ("*", Effect::Allow) => return Err("* is for deny rules: write read".to_owned()),
-        (other, _) => return Err(format!("{other} is no action: write list, download, sumdb or read")),
+        (other, _) => {
+            return Err(format!("{other} is no action: write list, download, sumdb or read"));
+        }
     }
     if target.split('/').count() > ELEMENTS_LIMIT {
         return Err("a pattern has at most 64 elements".to_owned());
@@ -259,20 +275,23 @@ fn row([id, subject, target, range, action, effect]: [&str; 6]) -> Result<Rule, 
 
 fn check_subject(subject: &str) -> Result<(), String> {
     let plain = |name: &str| {
-        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@/+=-%".contains(&b))
+        !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@/+=-%".contains(&b))
     };
     let good = match subject.split_once(':') {
         Some(("any", name)) => matches!(name, "authenticated" | "anonymous"),
         Some(("role", name)) => plain(name),
-        Some(("user" | "group", rest)) => {
-            rest.split_once(':').is_some_and(|(realm, name)| plain(realm) && plain(&name.replace(':', "")))
-        }
+        Some(("user" | "group", rest)) => rest
+            .split_once(':')
+            .is_some_and(|(realm, name)| plain(realm) && plain(&name.replace(':', ""))),
         _ => false,
     };
     if good {
         return Ok(());
     }
-    Err(format!("{subject} is no subject: write user:REALM:ID, group:REALM:NAME, role:NAME or any:authenticated"))
+    Err(format!(
+        "{subject} is no subject: write user:REALM:ID, group:REALM:NAME, role:NAME or any:authenticated"
+    ))
 }
 
 /// The shipped model, the only one that is taken.

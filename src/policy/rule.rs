@@ -113,11 +113,16 @@ pub(in crate::policy) fn target(text: &str, effect: Effect) -> Result<String, St
     }
     if let Some(name) = text.strip_prefix('@') {
         let known = RESOURCES.contains(&name);
-        return if known { Ok(format!("resource {text}")) } else { Err(format!("{text} is no resource: write @sumdb")) };
+        return if known {
+            Ok(format!("resource {text}"))
+        } else {
+            Err(format!("{text} is no resource: write @sumdb"))
+        };
     }
     if let Some(path) = text.strip_prefix('=') {
         if effect == Effect::Allow {
-            return Err("=PATH is for deny rules: an allow without what lies below breaks go get".to_owned());
+            return Err("=PATH is for deny rules: an allow without what lies below breaks go get"
+                .to_owned());
         }
         if path.contains(['*', '?']) {
             return Err("=PATH is one path and takes no wildcard".to_owned());
@@ -128,7 +133,9 @@ pub(in crate::policy) fn target(text: &str, effect: Effect) -> Result<String, St
 }
 
 fn pattern_of(text: &str) -> Result<String, String> {
-    Prefix::parse(text).map(|prefix| prefix.as_str().to_owned()).map_err(|why: PatternError| why.to_string())
+    Prefix::parse(text)
+        .map(|prefix| prefix.as_str().to_owned())
+        .map_err(|why: PatternError| why.to_string())
 }
 
 /// Whether a versions column can be read.
@@ -139,7 +146,10 @@ pub(in crate::policy) fn check_range(text: &str) -> Result<(), String> {
     let bounds: Vec<&str> = text.split(' ').filter(|bound| !bound.is_empty()).collect();
     let good = |bound: &&str| Version::parse(bound.trim_start_matches(['<', '>', '='])).is_ok();
     let marked = |bound: &&str| bounds.len() == 1 || bound.starts_with(['<', '>']);
-    if bounds.len() <= 2 && !bounds.is_empty() && bounds.iter().all(|bound| good(bound) && marked(bound)) {
+    if bounds.len() <= 2
+        && !bounds.is_empty()
+        && bounds.iter().all(|bound| good(bound) && marked(bound))
+    {
         return Ok(());
     }
     Err("versions are *, v1.2.3, <v1.4.2, >=v2.0.0 <v2.1.3, pseudo or prerelease".to_owned())
@@ -182,7 +192,9 @@ pub(in crate::policy) fn version_matches(asked: &str, range: &str) -> bool {
     match range {
         "pseudo" => asked.is_pseudo(),
         "prerelease" => asked.is_prerelease(),
-        range => range.split(' ').filter(|bound| !bound.is_empty()).all(|bound| within(&asked, bound)),
+        range => {
+            range.split(' ').filter(|bound| !bound.is_empty()).all(|bound| within(&asked, bound))
+        }
     }
 }
 

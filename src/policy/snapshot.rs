@@ -132,20 +132,31 @@ impl Snapshot {
         if !self.named.contains(ANYBODY) {
             return false;
         }
-        self.asked(request, None)
-            .is_some_and(|asked| self.decide(&Arc::from(ANYBODY), &asked).decision == Decision::Allow)
+        self.asked(request, None).is_some_and(|asked| {
+            self.decide(&Arc::from(ANYBODY), &asked).decision == Decision::Allow
+        })
     }
 
     /// Whether a version may stand in a list: unless a deny row is about downloading it.
-    pub(in crate::policy) fn shows(&self, subjects: &Arc<str>, request: &Request, version: &Version) -> bool {
+    pub(in crate::policy) fn shows(
+        &self,
+        subjects: &Arc<str>,
+        request: &Request,
+        version: &Version,
+    ) -> bool {
         let Some(asked) = self.asked(request, Some(version)) else { return false };
         let candidates = self.index.candidates(&asked);
-        let ranged = candidates.iter().filter_map(|place| self.rules.get(*place)).any(|r| r.range != "*");
+        let ranged =
+            candidates.iter().filter_map(|place| self.rules.get(*place)).any(|r| r.range != "*");
         !ranged || self.decide(subjects, &asked).reason != DecisionReason::PolicyDeny
     }
 
     /// Decides about a download of what a query turned out to be.
-    pub(in crate::policy) fn resolve(&self, permit: &Permit, version: &Version) -> Result<(), Refusal> {
+    pub(in crate::policy) fn resolve(
+        &self,
+        permit: &Permit,
+        version: &Version,
+    ) -> Result<(), Refusal> {
         let Some(asked) = self.asked(&permit.request, Some(version)) else { return Ok(()) };
         let verdict = self.decide(&permit.subjects, &asked);
         if verdict.decision == Decision::Allow {
@@ -188,7 +199,9 @@ impl Snapshot {
         if !caller.is_anonymous() {
             all.insert("any:authenticated");
         }
-        for own in std::iter::once(caller.principal()).chain(caller.groups().iter().map(String::as_str)) {
+        for own in
+            std::iter::once(caller.principal()).chain(caller.groups().iter().map(String::as_str))
+        {
             all.insert(own);
             all.extend(self.roles.of(own));
         }
@@ -262,7 +275,10 @@ impl Snapshot {
         let ours = deny.is_none() && allow.is_some();
         let (decision, reason, row) = match allowed {
             Ok(theirs) if theirs != ours => {
-                tracing::error!(module = asked.module, "two evaluations of the policy disagree: denied");
+                tracing::error!(
+                    module = asked.module,
+                    "two evaluations of the policy disagree: denied"
+                );
                 (Decision::Error, DecisionReason::PolicyError, None)
             }
             Err(error) => {
@@ -304,7 +320,8 @@ impl Snapshot {
 
     /// Whether a deny row takes everything back that a pattern would give.
     fn denies(&self, subjects: &str, pattern: &str) -> bool {
-        let asked = Asked { module: self.module(pattern), version: String::new(), action: Action::List };
+        let asked =
+            Asked { module: self.module(pattern), version: String::new(), action: Action::List };
         let candidates = self.index.candidates(&asked);
         let mut rows = candidates.iter().filter_map(|place| self.rules.get(*place));
         rows.any(|rule| rule.effect == Effect::Deny && rule.applies(subjects, &asked))

@@ -101,10 +101,13 @@ pub fn run(policy: &Policy) -> Result<Outcome, SuiteError> {
     for (name, text) in policy.files.iter().filter(|(name, _)| name.starts_with("tests/")) {
         let bad = |why: String| SuiteError::Format(name.to_owned(), why);
         let suite: Suite = toml::from_str(text).map_err(|error| bad(error.to_string()))?;
-        let private: Result<Vec<_>, _> = suite.private.iter().map(|text| Prefix::parse(text)).collect();
+        let private: Result<Vec<_>, _> =
+            suite.private.iter().map(|text| Prefix::parse(text)).collect();
         let policy = policy.with_private(private.map_err(|error| bad(error.to_string()))?)?;
         for expect in &suite.expect {
-            lines.push(check(&policy, expect).map_err(|why| bad(format!("{}: {why}", expect.name)))?);
+            lines.push(
+                check(&policy, expect).map_err(|why| bad(format!("{}: {why}", expect.name)))?,
+            );
         }
     }
     if lines.is_empty() { Err(SuiteError::None) } else { Ok(Outcome { lines }) }

@@ -99,9 +99,17 @@ fn a_path_above_is_403_below_a_private_pattern_and_404_below_a_public_one() {
     .unwrap();
     let refusal = |raw: &str| policy.authorize(dev(), request(raw)).unwrap_err();
     for (raw, kind, public) in [
-        ("/corp.example/team/@v/list", Kind::Denied, "denied: corp.example/team: above what you may read"),
+        (
+            "/corp.example/team/@v/list",
+            Kind::Denied,
+            "denied: corp.example/team: above what you may read",
+        ),
         ("/corp.example/@v/list", Kind::Denied, "denied: corp.example: above what you may read"),
-        ("/example.com/team/@v/list", Kind::NotFound, "not found: example.com/team: nothing is served here"),
+        (
+            "/example.com/team/@v/list",
+            Kind::NotFound,
+            "not found: example.com/team: nothing is served here",
+        ),
         ("/example.com/@latest", Kind::NotFound, "not found: example.com: nothing is served here"),
     ] {
         let refusal = refusal(raw);
@@ -114,7 +122,8 @@ fn a_path_above_is_403_below_a_private_pattern_and_404_below_a_public_one() {
 
 #[test]
 fn a_refusal_names_rule_revision_and_contact_in_lines_that_go_prints() {
-    let policy = with_rules("p, no-evil, any:authenticated, example.com/bad, *, *, deny\n").unwrap();
+    let policy =
+        with_rules("p, no-evil, any:authenticated, example.com/bad, *, *, deny\n").unwrap();
     let refusal = policy.authorize(dev(), request("/example.com/bad/x/@v/v1.0.0.zip")).unwrap_err();
     let expected = format!(
         "denied: example.com/bad/x@v1.0.0 (zip)\nfor user:token:alice\nrule no-evil (deny), policy revision {}\nask #mod-access",
@@ -135,7 +144,12 @@ fn a_denied_version_is_hidden_and_a_query_that_turns_out_to_be_it_is_refused() {
     )
     .unwrap();
     let permit = policy.authorize(dev(), request("/example.com/lib/@v/list")).unwrap();
-    for (text, shown) in [("v1.4.1", false), ("v1.4.2", true), ("v1.5.0-rc.1", false), ("v0.0.0-20240102030405-0123456789ab", false)] {
+    for (text, shown) in [
+        ("v1.4.1", false),
+        ("v1.4.2", true),
+        ("v1.5.0-rc.1", false),
+        ("v0.0.0-20240102030405-0123456789ab", false),
+    ] {
         let version = Version::parse(text).unwrap();
         assert_eq!(permit.allows_version(&version), shown, "{text}");
         assert_eq!(permit.resolve(&version).is_ok(), shown, "{text}");
@@ -158,7 +172,8 @@ fn only_what_anybody_may_have_is_open() {
 #[test]
 fn a_decision_is_remembered_and_says_so() {
     let policy = with_rules("p, dev, role:dev, example.com, *, read, allow\n").unwrap();
-    let cached = || policy.authorize(dev(), request("/example.com/a/@v/list")).unwrap().verdict.cached;
+    let cached =
+        || policy.authorize(dev(), request("/example.com/a/@v/list")).unwrap().verdict.cached;
     assert_eq!((cached(), cached()), (false, true));
 }
 
@@ -188,7 +203,10 @@ fn every_problem_of_a_policy_is_told_with_its_file_and_line() {
                 p, c9, role:dev, example.com/**, *, read, allow\n";
     let told = with_rules(rows).unwrap_err().to_string();
     for line in 2..=22 {
-        assert!(told.contains(&format!("rules/a.csv:{line}: ")), "nothing about line {line} in:\n{told}");
+        assert!(
+            told.contains(&format!("rules/a.csv:{line}: ")),
+            "nothing about line {line} in:\n{told}"
+        );
     }
     assert!(!told.contains("rules/a.csv:1: "), "{told}");
     assert!(with_rules("# nothing\n").unwrap_err().to_string().contains("there is no rule"));
@@ -205,24 +223,45 @@ fn a_changed_model_and_roles_in_a_circle_are_refused() {
     write("rules/a.csv", "p, x, role:a, **, *, read, allow\n");
     let source = Source::Directory(directory.path().to_owned());
     let told = Policy::load(&source, Vec::new(), Settings::default()).unwrap_err().to_string();
-    assert!(told.contains("model.conf:1: it differs") && told.contains("leads back to itself"), "{told}");
+    assert!(
+        told.contains("model.conf:1: it differs") && told.contains("leads back to itself"),
+        "{told}"
+    );
 }
 
 fn rules() -> impl Strategy<Value = Vec<Rule>> {
     let element = prop_oneof!["[ab]", "\\*", "a\\*", "A"];
-    let path = (prop_oneof!["corp.example", "example.com", "\\*.com"], proptest::collection::vec(element, 0..3))
+    let path = (
+        prop_oneof!["corp.example", "example.com", "\\*.com"],
+        proptest::collection::vec(element, 0..3),
+    )
         .prop_map(|(host, rest)| std::iter::once(host).chain(rest).collect::<Vec<_>>().join("/"));
-    let target = prop_oneof![path.clone(), path, Just("**".to_owned()), Just("@private/**".to_owned()), Just("@sumdb".to_owned())];
+    let target = prop_oneof![
+        path.clone(),
+        path,
+        Just("**".to_owned()),
+        Just("@private/**".to_owned()),
+        Just("@sumdb".to_owned())
+    ];
     let row = (
         prop_oneof![Just("role:r"), Just("user:token:u"), Just("any:authenticated")],
         target,
-        prop_oneof![Just("*"), Just("<v1.4.2"), Just("v1.0.0"), Just("prerelease"), Just(">=v1.0.0 <v1.5.0")],
+        prop_oneof![
+            Just("*"),
+            Just("<v1.4.2"),
+            Just("v1.0.0"),
+            Just("prerelease"),
+            Just(">=v1.0.0 <v1.5.0")
+        ],
         prop_oneof![Just("read"), Just("list"), Just("download"), Just("sumdb")],
         any::<bool>(),
         any::<bool>(),
     );
     proptest::collection::vec(row, 1..12).prop_map(|rows| {
-        let rule = |(place, (subject, target, range, action, allow, exact)): (usize, (&str, String, &str, &str, bool, bool))| {
+        let rule = |(place, (subject, target, range, action, allow, exact)): (
+            usize,
+            (&str, String, &str, &str, bool, bool),
+        )| {
             let effect = if allow { Effect::Allow } else { Effect::Deny };
             let exact = exact && !allow && !target.contains(['*', '@']);
             let text = if exact { format!("={target}") } else { target };
@@ -240,7 +279,10 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
-    let path = (prop_oneof!["corp.example", "example.com", "x.com"], proptest::collection::vec("[abAB]", 0..4))
+    let path = (
+        prop_oneof!["corp.example", "example.com", "x.com"],
+        proptest::collection::vec("[abAB]", 0..4),
+    )
         .prop_map(|(host, rest)| std::iter::once(host).chain(rest).collect::<Vec<_>>().join("/"));
     let version = prop_oneof![Just(""), Just("v1.0.0"), Just("v1.4.2"), Just("v1.4.2-rc.1")];
     let action = prop_oneof![Just(Action::List), Just(Action::Download), Just(Action::Sumdb)];

@@ -48,7 +48,11 @@ pub async fn open(
     let _slower = tcp.set_nodelay(true);
     let Some(acceptor) = acceptor else {
         let life = Life::begin(Peer { address, transport: Transport::Plain }, gateway);
-        return Ok((Watched::new(Stream::Plain(tcp), life, min_rate), Protocol::Http1, Some(address)));
+        return Ok((
+            Watched::new(Stream::Plain(tcp), life, min_rate),
+            Protocol::Http1,
+            Some(address),
+        ));
     };
     let handshakes = &gateway.telemetry().metrics().tls_handshakes;
     let Ok(Ok(tls)) = timeout(HANDSHAKE, acceptor.accept(tcp)).await else {
@@ -85,13 +89,11 @@ impl Life {
 
     /// A head was complete: what was read so far became a request.
     pub fn heard(&self) {
+        self.begun.set(Instant::now());
         self.unheard.set(0);
     }
 
     fn read(&self, bytes: u64) {
-        if self.unheard.get() == 0 {
-            self.begun.set(Instant::now());
-        }
         self.unheard.set(self.unheard.get() + bytes);
     }
 
@@ -101,7 +103,7 @@ impl Life {
             Some(DispatchError::Parse(ParseError::TooLarge)) => Refused::Headers,
             Some(DispatchError::Parse(_)) => Refused::Unparsable,
             // the service says nothing when it gives up on a slow head
-            None if life.unheard.get() > 0 && life.begun.get().elapsed() >= super::HEAD_COMPLETE => {
+            None if life.unheard.get() > 0 && life.begun.get().elapsed() >= GAVE_UP => {
                 Refused::Slow
             }
             _ => return,
@@ -236,6 +238,8 @@ impl AsyncWrite for Watched {
     }
 }
 
+/// The service's clock ticks in half seconds: a head it gave up on is at least this old.
+const GAVE_UP: Duration = Duration::from_secs(4);
 /// A handshake is two round trips and a signature.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A peer that takes nothing for so long is gone.

@@ -16,8 +16,11 @@ use crate::telemetry::labels::Labels;
 /// How a catalogue entry comes to life on a recorder.
 pub(in crate::telemetry) trait Family: Sized {
     /// Registers every series of the family, each with the labels it shares.
-    fn register(recorder: &dyn Recorder, name: &'static str, shared: &[(&'static str, String)])
-    -> Self;
+    fn register(
+        recorder: &dyn Recorder,
+        name: &'static str,
+        shared: &[(&'static str, String)],
+    ) -> Self;
     /// Tells the recorder the HELP text.
     fn describe(recorder: &dyn Recorder, name: &'static str, help: &'static str);
 }
@@ -29,10 +32,8 @@ fn keys<L: Labels>(
     shared: &[(&'static str, String)],
 ) -> impl Iterator<Item = Key> {
     (0..L::count()).map(move |place| {
-        let mut labels: Vec<metrics::Label> = shared
-            .iter()
-            .map(|(label, text)| metrics::Label::new(*label, text.clone()))
-            .collect();
+        let mut labels: Vec<metrics::Label> =
+            shared.iter().map(|(label, text)| metrics::Label::new(*label, text.clone())).collect();
         labels.extend(L::at(place).into_iter().map(|(l, t)| metrics::Label::new(l, t)));
         Key::from_parts(name, labels)
     })

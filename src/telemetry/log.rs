@@ -27,8 +27,9 @@ pub fn install(
     filter: &str,
     exporter: Option<&Exporter>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let lines =
-        tracing_subscriber::fmt::layer().with_writer(io::stdout).with_ansi(io::stdout().is_terminal());
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stdout)
+        .with_ansi(io::stdout().is_terminal());
     let filter = EnvFilter::try_new(format!("actix_server=warn,{filter},{TARGET}=off"))?;
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),

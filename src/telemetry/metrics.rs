@@ -185,7 +185,8 @@ pub(in crate::telemetry) fn install(
     let mut builder = PrometheusBuilder::new();
     for entry in entries() {
         if let Some(ladder) = entry.ladder {
-            builder = builder.set_buckets_for_metric(Matcher::Full(entry.name.to_owned()), ladder)?;
+            builder =
+                builder.set_buckets_for_metric(Matcher::Full(entry.name.to_owned()), ladder)?;
         }
     }
     let recorder = builder.build_recorder();
@@ -224,7 +225,9 @@ mod tests {
         for entry in entries().filter(|entry| entry.kind != "histogram") {
             assert!(page.contains(entry.name), "{}", entry.name);
         }
-        assert!(page.contains("modgate_upstream_requests_total{upstream=\"athens\",result=\"dns\"} 0"));
+        assert!(
+            page.contains("modgate_upstream_requests_total{upstream=\"athens\",result=\"dns\"} 0")
+        );
         assert!(!page.contains("quantile="));
     }
 }

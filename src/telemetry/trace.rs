@@ -133,7 +133,11 @@ impl Sampler {
         let span = context.span();
         let told = span.span_context();
         if told.is_valid() {
-            return Trace { trace_id: told.trace_id(), span_id: told.span_id(), root: root.clone() };
+            return Trace {
+                trace_id: told.trace_id(),
+                span_id: told.span_id(),
+                root: root.clone(),
+            };
         }
         Trace { trace_id, span_id, root: Span::none() }
     }
@@ -148,11 +152,13 @@ impl Sampler {
     }
 }
 
-/// Random ids; version 4 UUIDs carry enough random bits for a span id in their low half.
+/// Random ids. A version 4 UUID has fixed bits in its bytes 6 and 8, which would bias the ratio: they are left out.
 fn draw() -> (TraceId, SpanId) {
-    let trace = Uuid::new_v4();
-    let [.., a, b, c, d, e, f, g, h] = *Uuid::new_v4().as_bytes();
-    (TraceId::from_bytes(trace.into_bytes()), SpanId::from_bytes([a, b, c, d, e, f, g, h]))
+    let (first, second) = (Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes());
+    let [a, b, c, d, e, f, _, g, _, h, i, j, k, l, m, n] = first;
+    let [o, p, s1, s2, s3, s4, _, s5, _, s6, s7, s8, ..] = second;
+    let trace = [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p];
+    (TraceId::from_bytes(trace), SpanId::from_bytes([s1, s2, s3, s4, s5, s6, s7, s8]))
 }
 
 /// The pipeline that sends spans to a collector by OTLP over HTTP; ended by [`Exporter::shut_down`].

@@ -1,5 +1,7 @@
 //! The command line as a person meets it: what it prints, and its exit codes.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use crate::support::gateway::Setup;
 use crate::support::gateway::modgate;
 use crate::support::tree::Tree;
@@ -23,7 +25,15 @@ fn every_problem_of_a_configuration_is_reported_at_once() {
     std::fs::write(directory.path().join("modgate.toml"), file).unwrap();
     let ran = run(directory.path(), &["check-config"]);
     assert_eq!(ran.code, Some(2), "{}", ran.out);
-    for part in ["modgate.toml:2", "modgate.toml:3", "modgate.toml:6", "modgate.toml:8", "server.listen", "listn", "cache.list_ttl"] {
+    for part in [
+        "modgate.toml:2",
+        "modgate.toml:3",
+        "modgate.toml:6",
+        "modgate.toml:8",
+        "server.listen",
+        "listn",
+        "cache.list_ttl",
+    ] {
         assert!(ran.err.contains(part), "no {part} in:\n{}", ran.err);
     }
     let serve = run(directory.path(), &["serve"]);
@@ -34,7 +44,11 @@ fn every_problem_of_a_configuration_is_reported_at_once() {
 fn check_config_prints_values_and_where_they_come_from_and_no_secret() {
     let directory = tempfile::tempdir().unwrap();
     let file = "[cache]\nlist_ttl = \"90s\"\n\n[[upstream.servers]]\nname = \"corp\"\nurl = \"https://goproxy.example\"\nusername = \"u\"\npassword = \"hunter2\"\n";
-    std::fs::write(directory.path().join("modgate.toml"), file).unwrap();
+    let path = directory.path().join("modgate.toml");
+    std::fs::write(&path, file).unwrap();
+    let refused = run(directory.path(), &["check-config"]);
+    assert!(refused.code == Some(2) && refused.err.contains("chmod"), "{}", refused.err);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     let output = modgate()
         .current_dir(directory.path())
         .env("MODGATE_CACHE_ABSENT_TTL", "7s")
@@ -43,7 +57,9 @@ fn check_config_prints_values_and_where_they_come_from_and_no_secret() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for part in ["list_ttl", "modgate.toml:2", "MODGATE_CACHE_ABSENT_TTL", "workers", "default", "***"] {
+    for part in
+        ["list_ttl", "modgate.toml:2", "MODGATE_CACHE_ABSENT_TTL", "workers", "default", "***"]
+    {
         assert!(text.contains(part), "no {part} in:\n{text}");
     }
     assert!(!text.contains("hunter2"), "{text}");
@@ -97,7 +113,8 @@ fn a_port_in_use_says_so_and_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
     let upstream = format!("file://{}", tree.path().display());
     let address = gateway.address.to_string();
-    let ran = run(directory.path(), &["serve", "--dev", "--upstream", &upstream, "--listen", &address]);
+    let ran =
+        run(directory.path(), &["serve", "--dev", "--upstream", &upstream, "--listen", &address]);
     assert_eq!(ran.code, Some(1), "{}", ran.out);
     assert!(ran.err.contains("in use") && ran.err.contains(&address), "{}", ran.err);
 }

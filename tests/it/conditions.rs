@@ -27,7 +27,7 @@ fn head_has_the_headers_of_get_and_no_body() {
         assert!(!get.header(name).is_empty(), "{name}");
     }
     assert_eq!(head.header("content-length"), zip.len().to_string());
-    let heads = gateway.audited("a HEAD", |event| event["http"]["method"] == "HEAD");
+    let heads = gateway.audited(1, "a HEAD", |event| event["http"]["method"] == "HEAD");
     assert_eq!(heads[0]["http"]["complete"], true);
     assert_eq!(heads[0]["http"]["bytes_out"], 0);
 }
@@ -41,7 +41,10 @@ fn a_known_tag_is_304_and_only_after_the_permit() {
     assert_eq!((again.status, again.body.len()), (304, 0));
     assert_eq!(again.header("etag"), etag);
     assert_eq!(client.ask("GET", ZIP, "If-None-Match: \"x\"\r\n").status, 200);
-    assert_eq!(gateway.stranger().ask("GET", ZIP, &format!("If-None-Match: {etag}\r\n")).status, 401);
+    assert_eq!(
+        gateway.stranger().ask("GET", ZIP, &format!("If-None-Match: {etag}\r\n")).status,
+        401
+    );
 }
 
 #[test]
@@ -79,7 +82,10 @@ fn cache_status_tells_how_it_was_found_and_a_refusal_tells_nothing() {
     let (_zip, _upstream, gateway, _tree) = world();
     let client = gateway.client();
     let info = "/example.com/lib/@v/v1.0.0.info";
-    assert_eq!(client.get(info).header("cache-status"), "modgate; fwd=uri-miss; fwd-status=200; stored");
+    assert_eq!(
+        client.get(info).header("cache-status"),
+        "modgate; fwd=uri-miss; fwd-status=200; stored"
+    );
     assert_eq!(client.get(info).header("cache-status"), "modgate; hit; detail=memory");
     assert_eq!(client.get("/example.com/banned/x/@v/list").header("cache-status"), "");
     let cold = client.ask("GET", "/example.com/other/@v/list", "Disable-Module-Fetch: true\r\n");
@@ -97,7 +103,8 @@ fn bytes_pass_unchanged_and_lists_are_sorted() {
     let path = "/example.com/lib/@v/v1.0.0.info";
     upstream.instead(path, Some(crate::support::upstream::Instead::Bytes(info.to_vec())));
     let list = b"v1.10.0\nv1.9.0\njunk\nv2.0.0\nv1.9.0\n".to_vec();
-    upstream.instead("/example.com/lib/@v/list", Some(crate::support::upstream::Instead::Bytes(list)));
+    upstream
+        .instead("/example.com/lib/@v/list", Some(crate::support::upstream::Instead::Bytes(list)));
     let client = gateway.client();
     let answer = client.get(path);
     assert_eq!(answer.body, info);

@@ -78,7 +78,8 @@ fn an_upstream_that_lies_is_502_and_leaves_nothing_behind() {
     let client = gateway.client();
     let mut flipped = zip.clone();
     flipped[60] ^= 1;
-    let foreign = crate::support::tree::zip("example.com/other@v1.0.0", &[("go.mod".to_owned(), Vec::new())]);
+    let foreign =
+        crate::support::tree::zip("example.com/other@v1.0.0", &[("go.mod".to_owned(), Vec::new())]);
     let lies = [
         (ZIP, flipped),
         (ZIP, foreign),

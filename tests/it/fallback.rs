@@ -72,7 +72,7 @@ fn the_text_of_a_404_or_410_is_passed_on_unchanged_and_remembered() {
             assert_eq!((answer.status, answer.text().as_str()), (status, text));
         }
         assert_eq!(full.asked().len(), before + 1);
-        let found = gateway.audited("an absence", |event| event["outcome"] == "not_found");
+        let found = gateway.audited(3, "an absence", |event| event["outcome"] == "not_found");
         assert_eq!(found.len(), 3);
     }
 }

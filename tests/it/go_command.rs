@@ -16,8 +16,11 @@ fn graph() -> (Tree, Vec<String>) {
     };
     let mut modules = Vec::new();
     for n in 0..MODULES {
-        let needs: Vec<_> =
-            [n + 1, n + 2].iter().filter(|m| **m < MODULES).map(|m| format!("{} v1.0.0", path(*m))).collect();
+        let needs: Vec<_> = [n + 1, n + 2]
+            .iter()
+            .filter(|m| **m < MODULES)
+            .map(|m| format!("{} v1.0.0", path(*m)))
+            .collect();
         tree.module(&path(n), "v1.0.0", &needs);
         modules.push(path(n));
     }
@@ -59,7 +62,7 @@ fn sixty_modules_arrive_and_a_second_client_costs_the_upstream_nothing() {
     downloads(&gateway, &project);
     assert_eq!(upstream.asked().len(), asked, "{:?}", upstream.asked().get(asked..));
 
-    let zips = gateway.audited("a zip", |event| event["event"] == "module.zip");
+    let zips = gateway.audited(2 * MODULES, "a zip", |event| event["event"] == "module.zip");
     assert_eq!(zips.len(), 2 * MODULES);
     assert!(zips.iter().all(|zip| zip["outcome"] == "allowed" && zip["http"]["complete"] == true));
     assert!(zips.iter().all(|zip| zip["actor"]["id"] == "user:token:dev"));
@@ -85,7 +88,7 @@ fn go_prints_why_a_module_is_denied() {
     for part in ["403", "denied", "example.com/banned/lib", "rule", "revision", "trace"] {
         assert!(said.err.contains(part), "no {part} in:\n{}", said.err);
     }
-    assert_eq!(upstream.asked(), Vec::<String>::new());
+    assert!(!upstream.asked().iter().any(|path| path.contains("banned")), "{:?}", upstream.asked());
 }
 
 #[test]

@@ -26,7 +26,9 @@ fn a_private_module_never_reaches_the_public_upstream() {
     let (_tree, public, inner, gateway) = world();
     let token = gateway.issue("pay", &["payments", "developers"]);
     let client = gateway.stranger().bearer(&token);
-    for artifact in ["@v/list", "@v/v1.0.0.info", "@v/v1.0.0.mod", "@v/v1.0.0.zip", "@latest", "@v/main.info"] {
+    for artifact in
+        ["@v/list", "@v/v1.0.0.info", "@v/v1.0.0.mod", "@v/v1.0.0.zip", "@latest", "@v/main.info"]
+    {
         client.get(&format!("/corp.example/payments/ledger/{artifact}"));
     }
     assert_eq!(client.get("/corp.example/payments/ledger/@v/v1.0.0.zip").status, 200);
@@ -45,7 +47,14 @@ fn somebody_outside_the_team_gets_403_for_what_is_there_and_what_is_not() {
     let there = client.get("/corp.example/payments/ledger/@v/list");
     let missing = client.get("/corp.example/payments/nothing/@v/list");
     assert_eq!((there.status, missing.status), (403, 403));
-    let shape = |text: String| text.replace("ledger", "X").replace("nothing", "X").lines().take(2).collect::<Vec<_>>().join("\n");
+    let shape = |text: String| {
+        text.replace("ledger", "X")
+            .replace("nothing", "X")
+            .lines()
+            .take(2)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
     assert_eq!(shape(there.text()), shape(missing.text()));
     assert_eq!((public.asked().len(), inner.asked().len()), (0, 0));
 }

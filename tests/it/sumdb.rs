@@ -8,7 +8,8 @@ use crate::support::upstream::Upstream;
 fn world() -> (Upstream, Gateway) {
     let upstream = Upstream::serve("/nonexistent");
     let settings = "[sumdb]\nnames = [\"sum.example\"]\n\n\
-                    [[private]]\nprefix = \"corp.example\"\nupstreams = []\n";
+                    [[private]]\nprefix = \"corp.example\"\nupstreams = [\"inner\"]\n\n\
+                    [[upstream.servers]]\nname = \"inner\"\nurl = \"file:///nonexistent\"\n";
     let gateway = Setup::over(&upstream.url()).with(settings).start();
     (upstream, gateway)
 }

@@ -138,7 +138,9 @@ fn a_base_path_is_stripped_by_exact_bytes() {
     for root in ["/", "/go", "/go/"] {
         assert_eq!(parse(root), Ok(Endpoint::Root));
     }
-    for other in ["/example.com/lib/@v/list", "/gox/example.com/lib/@v/list", "/GO/example.com/a/@v/list"] {
+    for other in
+        ["/example.com/lib/@v/list", "/gox/example.com/lib/@v/list", "/GO/example.com/a/@v/list"]
+    {
         assert_eq!(parse(other), Err(RequestError::NoEndpoint), "{other}");
     }
 }

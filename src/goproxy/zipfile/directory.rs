@@ -92,7 +92,8 @@ fn find<R: Read + Seek>(reader: &mut R, size: u64) -> Result<Place, ZipError> {
     let last = tail.len().checked_sub(22).ok_or(ZipError::NotAZip)?;
     let is_end = |at: &usize| {
         let record = tail.get(*at..).unwrap_or_default();
-        let comment = record.get(20..22).and_then(|two| two.try_into().ok()).map(u16::from_le_bytes);
+        let comment =
+            record.get(20..22).and_then(|two| two.try_into().ok()).map(u16::from_le_bytes);
         record.starts_with(b"PK\x05\x06") && comment.map(usize::from) == Some(record.len() - 22)
     };
     let at = (0..=last).rev().find(is_end).ok_or(ZipError::NotAZip)?;
@@ -134,7 +135,11 @@ fn find64<R: Read + Seek>(reader: &mut R, end: u64) -> Result<Place, ZipError> {
 
 /// The directory ends where the end record begins: nothing is hidden between them.
 fn ends_at(place: Place, end: u64) -> Result<Place, ZipError> {
-    if place.offset.checked_add(place.len) == Some(end) { Ok(place) } else { Err(ZipError::NotAZip) }
+    if place.offset.checked_add(place.len) == Some(end) {
+        Ok(place)
+    } else {
+        Err(ZipError::NotAZip)
+    }
 }
 
 fn entry(fields: &mut Fields<'_>, limit: u64) -> Result<Entry, ZipError> {

@@ -57,7 +57,9 @@ fn register(
             None => {
                 known.insert(fold(path), (path.to_owned(), shape));
             }
-            Some((spelling, _)) if spelling != path => return Err("it differs from another in case only"),
+            Some((spelling, _)) if spelling != path => {
+                return Err("it differs from another in case only");
+            }
             Some((_, Shape::Directory)) if shape == Shape::Directory => {}
             Some(_) => return Err("another entry has the same name"),
         }

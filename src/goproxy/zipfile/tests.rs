@@ -20,7 +20,8 @@ fn checked(bytes: &[u8], path: &str, version: &str) -> Result<ZipReport, ZipErro
 fn every_zip_of_the_table_gets_its_verdict_and_its_sum() {
     let mut accepted = 0;
     for row in rows("zip/cases.tsv") {
-        let [name, path, version, entries, _library, _go, verdict, h1, what] = row.as_slice() else {
+        let [name, path, version, entries, _library, _go, verdict, h1, what] = row.as_slice()
+        else {
             panic!("{row:?}")
         };
         match checked(&file(name), path, version) {

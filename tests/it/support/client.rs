@@ -77,7 +77,9 @@ impl Client {
 
     /// The Authorization line this client sends, if any.
     pub(crate) fn authorization(&self) -> String {
-        self.authorization.as_ref().map_or_else(String::new, |value| format!("Authorization: {value}\r\n"))
+        self.authorization
+            .as_ref()
+            .map_or_else(String::new, |value| format!("Authorization: {value}\r\n"))
     }
 
     pub(crate) fn connect(&self) -> Tls {

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::io::BufRead as _;
 use std::io::BufReader;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
@@ -58,11 +57,6 @@ impl Setup {
     pub(crate) fn with(mut self, settings: &str) -> Self {
         let _written = writeln!(self.settings, "{settings}");
         self
-    }
-
-    /// A policy of its own: rows for the rules, beside the built-in model.
-    pub(crate) fn directory(&self) -> &Path {
-        self.directory.path()
     }
 
     /// Starts it on free loopback ports and waits until it says it is ready.
@@ -145,7 +139,10 @@ impl Gateway {
         }
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        let token = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        let client = self.stranger().bearer(&token);
+        until("the new token is known", || client.get("/").status == 200);
+        token
     }
 
     /// A client with the developer's token.
@@ -178,12 +175,17 @@ impl Gateway {
         events
     }
 
-    /// Waits for audit events of a kind and gives them.
-    pub(crate) fn audited(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Vec<Value> {
+    /// Waits for that many audit events of a kind and gives them.
+    pub(crate) fn audited(
+        &self,
+        count: usize,
+        what: &str,
+        is_it: impl Fn(&Value) -> bool,
+    ) -> Vec<Value> {
         let mut found = Vec::new();
-        until(&format!("an audit event: {what}"), || {
+        until(&format!("{count} audit events: {what}"), || {
             found = self.audit().into_iter().filter(|event| is_it(event)).collect();
-            !found.is_empty()
+            found.len() >= count
         });
         found
     }
@@ -220,11 +222,6 @@ impl Gateway {
         let answer = super::client::parse(&raw).unwrap();
         let text = answer.text();
         (answer.status, text)
-    }
-
-    /// The resident memory in bytes, and its peak.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// Sends a signal by its name, such as TERM.

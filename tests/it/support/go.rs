@@ -16,7 +16,6 @@ pub(crate) struct Go {
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) ok: bool,
-    pub(crate) out: String,
     pub(crate) err: String,
 }
 
@@ -66,6 +65,6 @@ impl Go {
             .output()
             .unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Said { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
+        Said { ok: output.status.success(), err: text(output.stderr) }
     }
 }

@@ -45,7 +45,9 @@ impl Tree {
         }
         let last = path.rsplit('/').next().unwrap();
         let name: String = last.chars().filter(char::is_ascii_alphanumeric).collect();
-        let source = format!("// Package p{name} says where it is.\npackage p{name}\n\n// Here is where.\nconst Here = \"{path}@{version}\"\n");
+        let source = format!(
+            "// Package p{name} says where it is.\npackage p{name}\n\n// Here is where.\nconst Here = \"{path}@{version}\"\n"
+        );
         let mut files = vec![
             ("go.mod".to_owned(), gomod.clone().into_bytes()),
             (format!("{name}.go"), source.into_bytes()),
@@ -169,7 +171,8 @@ pub(crate) fn zip(prefix: &str, files: &[(String, Vec<u8>)]) -> Vec<u8> {
 fn crc32(bytes: &[u8]) -> u32 {
     let table: Vec<u32> = (0..256_u32)
         .map(|byte| {
-            (0..8).fold(byte, |crc, _| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 })
+            (0..8)
+                .fold(byte, |crc, _| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 })
         })
         .collect();
     !bytes.iter().fold(u32::MAX, |crc, byte| {
