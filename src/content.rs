@@ -44,6 +44,13 @@ impl Sum {
     }
 }
 
+impl From<Sha256> for Sum {
+    /// The sum of everything the hasher was given.
+    fn from(hasher: Sha256) -> Self {
+        Self(hasher.finalize().into())
+    }
+}
+
 impl fmt::Display for Sum {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))

@@ -174,15 +174,16 @@ impl Origin {
         deadlines: Deadlines,
     ) -> Result<Answer, EgressError> {
         self.guard(request)?;
-        let private =
-            request.module_path().is_some_and(|path| self.instance.bindings.is_private(path));
+        let private = |path| self.instance.bindings.is_private(path);
+        let name =
+            if request.module_path().is_some_and(private) { Name::Private } else { Name::Public };
         let mut url = self.url(request)?;
         for _hop in 0..=REDIRECTS {
             let response = self.ask(&url, traceparent, deadlines).await?;
             if !is_redirect(response.status()) {
                 return Ok(Answer { response, deadline: deadlines.total });
             }
-            url = self.follow(&url, &response, private)?;
+            url = self.follow(&url, &response, name)?;
         }
         Err(EgressError::Redirect("more than ten redirects".to_owned()))
     }
@@ -233,7 +234,7 @@ impl Origin {
         url.origin() == self.settings.base.origin()
     }
 
-    fn follow(&self, from: &Url, response: &Response, private: bool) -> Result<Url, EgressError> {
+    fn follow(&self, from: &Url, response: &Response, name: Name) -> Result<Url, EgressError> {
         let target = response
             .headers()
             .get("location")
@@ -248,9 +249,17 @@ impl Origin {
         let host = target.host_str().unwrap_or_default();
         let named = self.settings.redirect_hosts.iter().any(|allowed| allowed == host);
         let any = self.settings.redirect_hosts.iter().any(|allowed| allowed == "*");
-        let allowed = self.same_origin(&target) || named || any && !private && !is_local(host);
+        let allowed =
+            self.same_origin(&target) || named || any && name == Name::Public && !is_local(host);
         if allowed { Ok(target) } else { Err(shown()) }
     }
+}
+
+/// Whether the name in a URL may be told to a host that was not configured by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Name {
+    Public,
+    Private,
 }
 
 /// A head and the body that is still to come.
@@ -314,4 +323,4 @@ fn is_local(host: &str) -> bool {
 const REDIRECTS: usize = 10;
 
 /// How long an idle connection is kept for the next request.
-const IDLE_CONNECTION: Duration = Duration::from_secs(60);
+const IDLE_CONNECTION: Duration = Duration::from_mins(1);

@@ -259,7 +259,6 @@ impl Gateway {
         }
         let mut request = Request::parse(&head.path, &self.routes)?;
         match &mut request {
-            Request::Own(_) => {}
             Request::Root | Request::Sumdb(_) | Request::Module(_) if head.query.is_some() => {
                 return Err(Error::Query);
             }
@@ -268,7 +267,7 @@ impl Gateway {
                     asked.fetch = crate::goproxy::request::FetchMode::CacheOnly;
                 }
             }
-            Request::Root | Request::Sumdb(_) => {}
+            Request::Own(_) | Request::Root | Request::Sumdb(_) => {}
         }
         Ok(request)
     }

@@ -12,6 +12,7 @@ use crate::app;
 use crate::app::App;
 use crate::config::Config;
 use crate::server;
+use crate::server::Server;
 use crate::server::Shared;
 use crate::server::tls::Acceptor;
 use crate::telemetry::trace::Exporter;
@@ -117,11 +118,16 @@ async fn serve(
         connections: config.server.max_connections.div_ceil(config.server.workers),
         drain: config.server.drain,
     };
-    let (modules, handle) = server::listen(bound.modules, acceptor.as_ref(), &shared, &settings)?;
+    let modules = server::listen(bound.modules, acceptor.as_ref(), &shared, &settings)?;
     let ops = server::ops::listen(bound.ops, &app.gateway)?;
-    let ops_handle = ops.handle();
     start_upkeep(app);
     ready(&bound.listening);
+    run_until_stopped(modules, ops, config).await
+}
+
+/// Serves until a signal; then drains, or stops at once at a second one.
+async fn run_until_stopped(modules: Server, ops: Server, config: &Config) -> anyhow::Result<()> {
+    let (handle, ops_handle) = (modules.handle(), ops.handle());
     tokio::pin!(modules);
     tokio::pin!(ops);
     tokio::select! {

@@ -4,7 +4,6 @@
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 fn main() -> std::process::ExitCode {
     let text = |value: std::ffi::OsString| value.into_string().ok();
     let environment =

@@ -35,8 +35,6 @@ use std::time::Duration;
 
 use actix_http::HttpService;
 use actix_http::KeepAlive;
-use actix_server::Server;
-use actix_server::ServerHandle;
 use actix_service::IntoServiceFactory as _;
 use actix_service::ServiceFactoryExt as _;
 use actix_service::apply_fn_factory;
@@ -53,6 +51,8 @@ use crate::server::connection::Life;
 use crate::server::connection::Watched;
 use crate::server::tls::Acceptor;
 use crate::tasks::Tasks;
+
+pub use actix_server::Server;
 
 /// How the module listeners run.
 #[derive(Debug, Clone)]
@@ -82,7 +82,7 @@ pub fn listen(
     acceptor: Option<&Acceptor>,
     shared: &Shared,
     settings: &Settings,
-) -> io::Result<(Server, ServerHandle)> {
+) -> io::Result<Server> {
     let mut builder = Server::build()
         .workers(settings.workers.max(1))
         .max_concurrent_connections(settings.connections)
@@ -123,9 +123,7 @@ pub fn listen(
             fn_service(door).and_then(heard.map_err(|_told| connection::Closed))
         })?;
     }
-    let server = builder.run();
-    let handle = server.handle();
-    Ok((server, handle))
+    Ok(builder.run())
 }
 
 /// What carries connections of a listener.

@@ -30,20 +30,16 @@ impl Segment {
         if self.len >= self.limit {
             self.file = None;
         }
-        let file = match self.file.as_mut() {
-            Some(file) => file,
-            None => {
-                let name = format!("audit-{}-{first:012}.jsonl", self.stem);
-                std::fs::create_dir_all(&self.directory)?;
-                let mut options = OpenOptions::new();
-                let opened = options
-                    .append(true)
-                    .create(true)
-                    .mode(0o640)
-                    .open(self.directory.join(name))?;
-                self.len = opened.metadata()?.len();
-                self.file.insert(opened)
-            }
+        let file = if let Some(file) = self.file.as_mut() {
+            file
+        } else {
+            let name = format!("audit-{}-{first:012}.jsonl", self.stem);
+            std::fs::create_dir_all(&self.directory)?;
+            let mut options = OpenOptions::new();
+            let opened =
+                options.append(true).create(true).mode(0o640).open(self.directory.join(name))?;
+            self.len = opened.metadata()?.len();
+            self.file.insert(opened)
         };
         match file.write_all(lines) {
             Ok(()) => {

@@ -98,18 +98,27 @@ impl Writer {
             lines.push(b'\n');
             self.next += 1;
         }
-        let metrics = self.telemetry.metrics();
         while let Err(error) = self.segment.append(&lines, first) {
-            metrics.audit_events.count((Sink::Segment, AuditResult::Failed));
-            if self.healthy.swap(false, Ordering::Relaxed) {
-                tracing::error!(%error, "the audit segment cannot be written");
-            }
+            self.failed(&error);
             std::thread::park_timeout(RETRY_PAUSE);
         }
+        self.recovered();
+        let written = &self.telemetry.metrics().audit_events;
+        written.add((Sink::Segment, AuditResult::Written), self.next - first);
+    }
+
+    fn failed(&self, error: &std::io::Error) {
+        let events = &self.telemetry.metrics().audit_events;
+        events.count((Sink::Segment, AuditResult::Failed));
+        if self.healthy.swap(false, Ordering::Relaxed) {
+            tracing::error!(%error, "the audit segment cannot be written");
+        }
+    }
+
+    fn recovered(&self) {
         if !self.healthy.swap(true, Ordering::Relaxed) {
             tracing::info!("the audit segment can be written again");
         }
-        metrics.audit_events.add((Sink::Segment, AuditResult::Written), self.next - first);
     }
 }
 

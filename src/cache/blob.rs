@@ -158,7 +158,7 @@ impl Blob {
             stored: entry.stored,
             len: content.len(),
             sha256: content.sum().to_string(),
-            h1: verified.basis().h1().map(ToString::to_string),
+            h1: verified.basis().h1().map(str::to_owned),
             names: verified.basis().names().map(ToString::to_string),
             inline: small.is_some(),
         };
@@ -246,6 +246,7 @@ fn blob_path(sum: Sum) -> Path {
     ["blobs".to_owned(), shard, hex].into_iter().collect()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands where a function of errors is needed")]
 fn failed(error: object_store::Error) -> TierError {
     TierError::Store(error.to_string())
 }

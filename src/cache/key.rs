@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use sha2::Digest as _;
-use sha2::Sha256;
-
+use crate::content::Sum;
 use crate::goproxy::artifact::Mutability;
 use crate::goproxy::request::ModuleRequest;
 
@@ -47,8 +45,7 @@ impl Key {
         if self.text.len() <= KEY_LIMIT_BYTES && self.text.split('/').all(plain) {
             return self.text.split('/').map(str::to_owned).collect();
         }
-        let digest = Sha256::digest(self.text.as_bytes());
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = Sum::of(self.text.as_bytes()).to_string();
         vec!["hashed".to_owned(), hex]
     }
 }

@@ -209,4 +209,4 @@ impl Guide {
 /// The developer's token; its principal is `user:token:dev`.
 const TOKEN_NAME: &str = "dev";
 /// A working day, and a long one.
-const TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+const TOKEN_LIFE: Duration = Duration::from_hours(24);

@@ -1,5 +1,7 @@
 //! `modgate serve`.
 
+use std::fmt::Write as _;
+
 use clap::Args;
 
 use crate::cli::Failure;
@@ -19,7 +21,7 @@ pub(in crate::cli) struct Serve {
     /// Start without any other service: own certificate, own developer token, upstreams of your GOPROXY
     #[arg(long)]
     dev: bool,
-    /// The upstreams, in the list syntax of GOPROXY: https://goproxy.example,https://second.example
+    /// The upstreams, in the list syntax of GOPROXY: <https://goproxy.example,https://second.example>
     #[arg(long, value_name = "LIST")]
     upstream: Option<String>,
     /// Where to listen for modules [default: 127.0.0.1:8443]
@@ -70,7 +72,10 @@ fn start(
 /// One line a capability: on or off, and why. Nothing is silently on.
 fn greeting(config: &Config, listening: &Listening) -> String {
     let mut text = String::new();
-    let mut line = |name: &str, said: String| text.push_str(&format!("{name:12} {said}\n"));
+    let mut line = |name: &str, said: String| {
+        // writing to a string cannot fail
+        let _written = writeln!(text, "{name:12} {said}");
+    };
     for address in &listening.modules {
         let scheme = if config.server.tls_cert.is_some() { "https" } else { "http (plain!)" };
         line("modules", format!("{address} {scheme}"));
@@ -87,12 +92,15 @@ fn greeting(config: &Config, listening: &Listening) -> String {
             config.identity.anonymous.word()
         ),
     );
-    let policy =
-        config.policy.dir.as_ref().map_or("built in".to_owned(), |dir| dir.display().to_string());
+    let policy = config
+        .policy
+        .dir
+        .as_ref()
+        .map_or_else(|| "built in".to_owned(), |dir| dir.display().to_string());
     line("policy", policy);
     line("cache", format!("{} and memory", config.cache.dir.display()));
     line("audit", config.audit.dir.display().to_string());
     let traces = config.telemetry.otlp_endpoint.as_ref();
-    line("traces", traces.map_or("off: no otlp_endpoint".to_owned(), ToString::to_string));
+    line("traces", traces.map_or_else(|| "off: no otlp_endpoint".to_owned(), ToString::to_string));
     text
 }

@@ -63,7 +63,9 @@ impl Fill {
             self.remember(error).await;
         }
         let verified = record.stage(Stage::Verify, self.verifier.verify(request, fetched?)).await;
-        if let Some(check) = verified.as_ref().err().and_then(|error| error.integrity()) {
+        if let Some(check) =
+            verified.as_ref().err().and_then(crate::sumdb::verifier::VerifyError::integrity)
+        {
             self.telemetry.metrics().integrity_failures.count((check,));
         }
         let verified = verified?;

@@ -399,7 +399,7 @@ mod tests {
     #[test]
     fn every_text_fits_what_go_prints_and_ends_with_the_trace() {
         let long = "é".repeat(60);
-        let text = vec![long.as_str(); 12].join("\n\n");
+        let text = [long.as_str(); 12].join("\n\n");
         let fitted = fitted(&text, &"0".repeat(32));
         assert!(fitted.len() <= TEXT_BYTES && fitted.lines().count() <= LINES);
         assert!(fitted.lines().all(|line| line.len() <= LINE_BYTES && !line.is_empty()));

@@ -7,6 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+use crate::content::Sum;
+
 /// An h1 sum; displays as `h1:` and base64.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct H1([u8; 32]);
@@ -15,7 +17,7 @@ impl H1 {
     /// The sum of a go.mod by itself.
     pub fn of_gomod(bytes: &[u8]) -> Self {
         let mut lines = Lines::default();
-        lines.add("go.mod", Sha256::digest(bytes).into());
+        lines.add("go.mod", Sum::of(bytes));
         lines.sum()
     }
 }
@@ -34,21 +36,20 @@ impl fmt::Debug for H1 {
 
 /// Files whose sum is wanted, in any order.
 #[derive(Debug, Default)]
-pub(in crate::goproxy) struct Lines(Vec<(String, [u8; 32])>);
+pub(in crate::goproxy) struct Lines(Vec<(String, Sum)>);
 
 impl Lines {
     /// A file by its full name, without newlines, and the SHA-256 of its content.
-    pub(in crate::goproxy) fn add(&mut self, name: &str, sum: [u8; 32]) {
+    pub(in crate::goproxy) fn add(&mut self, name: &str, sum: Sum) {
         self.0.push((name.to_owned(), sum));
     }
 
     /// Hashes one line a file, sorted by the bytes of the name: hex sum, two blanks, name, newline.
     pub(in crate::goproxy) fn sum(mut self) -> H1 {
-        self.0.sort_unstable();
+        self.0.sort_by(|(a, _), (b, _)| a.as_bytes().cmp(b.as_bytes()));
         let mut hasher = Sha256::new();
         for (name, sum) in &self.0 {
-            let hex: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
-            hasher.update(format!("{hex}  {name}\n"));
+            hasher.update(format!("{sum}  {name}\n"));
         }
         H1(hasher.finalize().into())
     }

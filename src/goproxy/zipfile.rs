@@ -18,6 +18,7 @@ use flate2::read::DeflateDecoder;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+use crate::content::Sum;
 use crate::goproxy::dirhash::H1;
 use crate::goproxy::dirhash::Lines;
 use crate::goproxy::path::ModulePath;
@@ -102,8 +103,9 @@ pub fn check<R: Read + Seek>(
     }
     let mut lines = Lines::default();
     for entry in &entries {
-        let sum = sums.get(&entry.offset).copied().unwrap_or_default();
-        lines.add(&entry.name, sum);
+        if let Some(sum) = sums.get(&entry.offset) {
+            lines.add(&entry.name, *sum);
+        }
     }
     Ok(ZipReport { h1: lines.sum(), entries: entries.len(), unpacked })
 }
@@ -123,7 +125,7 @@ fn sizes(entries: &[Entry], prefix: &str) -> Result<(), ZipError> {
 }
 
 /// Inflates an entry and gives the sum of its content, if it is exactly what is declared.
-fn content_sum<R: Read>(reader: &mut R, entry: &Entry) -> Result<[u8; 32], ZipError> {
+fn content_sum<R: Read>(reader: &mut R, entry: &Entry) -> Result<Sum, ZipError> {
     let packed = reader.take(entry.packed);
     match entry.method {
         Method::Stored => drain(packed, entry),
@@ -131,7 +133,7 @@ fn content_sum<R: Read>(reader: &mut R, entry: &Entry) -> Result<[u8; 32], ZipEr
     }
 }
 
-fn drain(mut content: impl Read, entry: &Entry) -> Result<[u8; 32], ZipError> {
+fn drain(mut content: impl Read, entry: &Entry) -> Result<Sum, ZipError> {
     let wrong = || ZipError::Data(names::shown(&entry.name));
     let (mut hasher, mut crc) = (Sha256::new(), Crc::new());
     let mut buffer = vec![0_u8; BUFFER_BYTES];
@@ -154,7 +156,7 @@ fn drain(mut content: impl Read, entry: &Entry) -> Result<[u8; 32], ZipError> {
     if len != entry.unpacked || crc.sum() != entry.crc {
         return Err(wrong());
     }
-    Ok(hasher.finalize().into())
+    Ok(Sum::from(hasher))
 }
 
 /// The go command's own limit, for the zip and for its contents.

@@ -214,7 +214,9 @@ fn check_header(token: &str) -> Result<Header, Refusal> {
     }
     let text = |name: &str, why| match header.get(name) {
         None => Ok(None),
-        Some(value) => value.as_str().map(|text| Some(text.to_owned())).ok_or(malformed(why)),
+        Some(value) => {
+            value.as_str().map(|text| Some(text.to_owned())).ok_or_else(|| malformed(why))
+        }
     };
     let typ = text("typ", "typ is no string")?;
     let kid = text("kid", "kid is no string")?;

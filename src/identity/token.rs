@@ -313,7 +313,7 @@ fn stamp(path: &Path) -> Stamp {
 }
 
 /// A year, and a day of grace.
-const LONGEST_LIFE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+const LONGEST_LIFE: Duration = Duration::from_hours(8784);
 
 /// How old a look at the file may be: one `stat` in this time costs nothing.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -323,7 +323,7 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
 
-    const DAY: Duration = Duration::from_secs(86_400);
+    const DAY: Duration = Duration::from_hours(24);
 
     fn word(result: Result<Arc<Caller>, IdentityError>) -> AuthResult {
         result.map_or_else(|error| error.labels().1, |_| AuthResult::Success)

@@ -88,7 +88,9 @@ impl Files {
                         "use the model.conf of this release; the language of rules is fixed";
                     reading.problem(name, 1, &format!("it differs from the shipped one: {remedy}"));
                 }
-                name if name.ends_with(".csv") => reading.file(name, text),
+                name if name == "roles.csv" || name.starts_with("rules/") => {
+                    reading.file(name, text);
+                }
                 _ => {}
             }
         }
@@ -125,7 +127,7 @@ fn read_file(
     match found {
         Ok(text) => files.push((name.to_owned(), text)),
         Err(error) => {
-            problems.push(format!("{name}: {error}: give a file that can be read as text"))
+            problems.push(format!("{name}: {error}: give a file that can be read as text"));
         }
     }
 }

@@ -2,12 +2,12 @@
 //! new snapshot, so no decision of an old one can answer for it.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
-use sha2::Digest as _;
-use sha2::Sha256;
 
+use crate::content::Sum;
 use crate::goproxy::path::ModulePath;
 use crate::goproxy::pattern::Case;
 use crate::goproxy::pattern::Prefix;
@@ -335,12 +335,16 @@ const REMEMBERED: usize = 65_536;
 
 /// Twelve hex digits over everything that decides.
 fn revision(files: &Files, private: &[Prefix]) -> String {
-    let mut hasher = Sha256::new();
+    let mut all = String::new();
+    let mut add = |name: &str, text: &str| {
+        // writing to a string cannot fail
+        let _written = write!(all, "{name}\0{}\0{text}\0", text.len());
+    };
     for (name, text) in files.iter() {
-        hasher.update(format!("{name}\0{}\0{text}", text.len()));
+        add(name, text);
     }
     for prefix in private {
-        hasher.update(format!("private\0{prefix}\0"));
+        add("private", prefix.as_str());
     }
-    hasher.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    Sum::of(all.as_bytes()).to_string().chars().take(12).collect()
 }

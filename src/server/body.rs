@@ -85,14 +85,12 @@ impl Outgoing {
         size: usize,
     ) -> Poll<io::Result<Bytes>> {
         if self.reading.is_none() {
-            match read_at_once(file, place, size) {
-                Some(read) => return Poll::Ready(read),
-                None => {
-                    let (file, tasks) = (Arc::clone(file), self.tasks.clone());
-                    let read = move || read_blocking(&file, place, size);
-                    self.reading = Some(Box::pin(async move { tasks.block("read", read).await }));
-                }
+            if let Some(read) = read_at_once(file, place, size) {
+                return Poll::Ready(read);
             }
+            let (file, tasks) = (Arc::clone(file), self.tasks.clone());
+            let read = move || read_blocking(&file, place, size);
+            self.reading = Some(Box::pin(async move { tasks.block("read", read).await }));
         }
         let Some(reading) = self.reading.as_mut() else { return Poll::Pending };
         let read = std::task::ready!(reading.as_mut().poll(cx));

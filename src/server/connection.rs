@@ -245,4 +245,4 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A peer that takes nothing for so long is gone.
 const NO_PROGRESS: Duration = Duration::from_secs(30);
 /// Over this time the average rate is judged.
-const RATE_WINDOW: Duration = Duration::from_secs(60);
+const RATE_WINDOW: Duration = Duration::from_mins(1);

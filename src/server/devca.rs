@@ -111,9 +111,9 @@ fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
 }
 
 /// A developer's machine keeps its state that long.
-const LIFE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const LIFE: Duration = Duration::from_hours(8760);
 /// Clocks of containers and hosts differ a little.
-const LEEWAY: Duration = Duration::from_secs(60 * 60);
+const LEEWAY: Duration = Duration::from_hours(1);
 
 #[cfg(test)]
 mod tests {

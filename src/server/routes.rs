@@ -69,8 +69,7 @@ fn host(request: &HttpRequest) -> Result<(), Refused> {
     let (host, second) = (hosts.next(), hosts.next());
     let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
     match (request.version(), host, second, authority) {
-        (_, _, Some(_), _) => Err(Refused::Host),
-        (Version::HTTP_11, None, None, _) => Err(Refused::Host),
+        (_, _, Some(_), _) | (Version::HTTP_11, None, None, _) => Err(Refused::Host),
         (_, Some(host), None, _) if host.is_empty() || !host.is_ascii() => Err(Refused::Host),
         (_, Some(host), None, Some(authority)) if !host.eq_ignore_ascii_case(authority) => {
             Err(Refused::Authority)
@@ -101,7 +100,7 @@ fn head(request: &HttpRequest, received: std::time::SystemTime) -> Head {
         via: headers.get_all("via").filter_map(text_of).collect(),
         user_agent: text("user-agent").map(|agent| agent.chars().take(AGENT_CHARS).collect()),
         // a connection without a life does not exist; nobody is let in because of that
-        peer: peer.unwrap_or(Peer {
+        peer: peer.unwrap_or_else(|| Peer {
             address: std::net::SocketAddr::from(([0, 0, 0, 0], 0)),
             transport: Transport::Plain,
         }),

@@ -6,7 +6,7 @@ pub const SERVE: &[f64] =
 
 /// Seconds of deciding or appending: a decision takes microseconds, a durable append milliseconds.
 pub const DECIDE: &[f64] =
-    &[0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05];
+    &[0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05];
 
 /// Bytes of a body: 500 MiB is the go command's limit for a module zip.
 pub const SIZE: &[f64] = &[

@@ -1,10 +1,15 @@
 //! The catalogue: the only place where a metric is named. Its doc comment is the HELP text on the page.
 
+use std::fmt;
+use std::sync::Arc;
+
 use metrics::Recorder;
 use metrics_exporter_prometheus::BuildError;
 use metrics_exporter_prometheus::Matcher;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use metrics_exporter_prometheus::PrometheusHandle;
+use metrics_exporter_prometheus::PrometheusRecorder;
+use metrics_process::Collector;
 
 use crate::goproxy::artifact::Endpoint;
 use crate::telemetry::buckets::DECIDE;
@@ -163,18 +168,29 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
 }
 
 /// The metrics page: renders every series.
-#[derive(Clone, Debug)]
-pub struct Page(PrometheusHandle);
+#[derive(Clone)]
+pub struct Page {
+    handle: PrometheusHandle,
+    recorder: Arc<PrometheusRecorder>,
+    process: Collector,
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("the page of metrics")
+    }
+}
 
 impl Page {
-    /// The page in Prometheus text format 0.0.4, the process's own numbers included.
+    /// The page in Prometheus text format 0.0.4, the process's own numbers (`process_…`) included.
     pub fn render(&self) -> String {
-        self.0.render()
+        metrics::with_local_recorder(self.recorder.as_ref(), || self.process.collect());
+        self.handle.render()
     }
 
     /// Moves histogram samples into their buckets; called every few seconds, or they pile up.
     pub fn upkeep(&self) {
-        self.0.run_upkeep();
+        self.handle.run_upkeep();
     }
 }
 
@@ -190,7 +206,8 @@ pub(in crate::telemetry) fn install(
         }
     }
     let recorder = builder.build_recorder();
-    let page = Page(recorder.handle());
+    let process = Collector::default();
+    metrics::with_local_recorder(&recorder, || process.describe());
     let metrics = Metrics::register(&recorder, &[]);
     let build = [("version", env!("CARGO_PKG_VERSION").to_owned())];
     BuildMetrics::register(&recorder, &build).info.set((), 1.0);
@@ -198,6 +215,7 @@ pub(in crate::telemetry) fn install(
         .iter()
         .map(|name| UpstreamMetrics::register(&recorder, &[("upstream", name.clone())]))
         .collect();
+    let page = Page { handle: recorder.handle(), recorder: Arc::new(recorder), process };
     Ok((metrics, each, page))
 }
 

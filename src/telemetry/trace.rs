@@ -52,7 +52,7 @@ impl Stage {
 /// One request's place in a trace.
 #[derive(Debug, Clone)]
 pub struct Trace {
-    trace_id: TraceId,
+    id: TraceId,
     span_id: SpanId,
     root: Span,
 }
@@ -60,7 +60,7 @@ pub struct Trace {
 impl Trace {
     /// 32 hex digits.
     pub fn trace_id(&self) -> String {
-        self.trace_id.to_string()
+        self.id.to_string()
     }
 
     /// Whether the trace is exported.
@@ -71,7 +71,7 @@ impl Trace {
     /// The `traceparent` we tell callers and upstreams (W3C trace context, version 00).
     pub fn traceparent(&self) -> String {
         let flags = if self.sampled() { "01" } else { "00" };
-        format!("00-{}-{}-{flags}", self.trace_id, self.span_id)
+        format!("00-{}-{}-{flags}", self.id, self.span_id)
     }
 
     /// The root span; a span that does nothing if the trace is not exported.
@@ -89,6 +89,10 @@ impl Trace {
     }
 
     /// A child span for a stage; one that does nothing if the trace is not exported.
+    #[expect(
+        clippy::cognitive_complexity,
+        reason = "a span's name is part of its macro: one a stage"
+    )]
     pub fn span(&self, stage: Stage) -> Span {
         if self.root.is_none() {
             return Span::none();
@@ -122,9 +126,9 @@ impl Sampler {
     }
 
     pub(in crate::telemetry) fn begin(self, method: &'static str) -> Trace {
-        let (trace_id, span_id) = draw();
-        if !self.samples(trace_id) {
-            return Trace { trace_id, span_id, root: Span::none() };
+        let (id, span_id) = draw();
+        if !self.samples(id) {
+            return Trace { id, span_id, root: Span::none() };
         }
         let root = tracing::info_span!(
             target: TARGET, parent: None, "request", otel.name = method, otel.kind = "server"
@@ -133,19 +137,15 @@ impl Sampler {
         let span = context.span();
         let told = span.span_context();
         if told.is_valid() {
-            return Trace {
-                trace_id: told.trace_id(),
-                span_id: told.span_id(),
-                root: root.clone(),
-            };
+            return Trace { id: told.trace_id(), span_id: told.span_id(), root };
         }
-        Trace { trace_id, span_id, root: Span::none() }
+        Trace { id, span_id, root: Span::none() }
     }
 
     /// By the low 63 bits of the id against the ratio, as OpenTelemetry's own ratio sampler does.
     fn samples(self, id: TraceId) -> bool {
-        let [.., a, b, c, d, e, f, g, h] = id.to_bytes();
-        let drawn = u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 1;
+        let low = id.to_bytes().last_chunk().copied().unwrap_or_default();
+        let drawn = u64::from_be_bytes(low) >> 1;
         #[expect(clippy::cast_precision_loss, reason = "a ratio needs no 64 bits")]
         let share = drawn as f64 / (1_u64 << 63) as f64;
         share < self.ratio
@@ -154,11 +154,15 @@ impl Sampler {
 
 /// Random ids. A version 4 UUID has fixed bits in its bytes 6 and 8, which would bias the ratio: they are left out.
 fn draw() -> (TraceId, SpanId) {
-    let (first, second) = (Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes());
-    let [a, b, c, d, e, f, _, g, _, h, i, j, k, l, m, n] = first;
-    let [o, p, s1, s2, s3, s4, _, s5, _, s6, s7, s8, ..] = second;
-    let trace = [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p];
-    (TraceId::from_bytes(trace), SpanId::from_bytes([s1, s2, s3, s4, s5, s6, s7, s8]))
+    let mut random = [Uuid::new_v4(), Uuid::new_v4()].into_iter().flat_map(|uuid| {
+        let bytes = uuid.into_bytes().into_iter().enumerate();
+        bytes.filter(|(place, _)| !matches!(place, 6 | 8)).map(|(_, byte)| byte)
+    });
+    let mut next = |byte: &mut u8| *byte = random.next().unwrap_or_default();
+    let (mut trace, mut span) = ([0; 16], [0; 8]);
+    trace.iter_mut().for_each(&mut next);
+    span.iter_mut().for_each(&mut next);
+    (TraceId::from_bytes(trace), SpanId::from_bytes(span))
 }
 
 /// The pipeline that sends spans to a collector by OTLP over HTTP; ended by [`Exporter::shut_down`].
@@ -222,7 +226,7 @@ mod tests {
     #[test]
     fn the_ratio_is_kept() {
         let sampler = Sampler::new(0.25);
-        let sampled = (0..8000).filter(|_| sampler.samples(draw().0)).count();
-        assert!((1700..2300).contains(&sampled), "{sampled}");
+        let drawn = (0..8000).filter(|_| sampler.samples(draw().0)).count();
+        assert!((1700..2300).contains(&drawn), "{drawn}");
     }
 }

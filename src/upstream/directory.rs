@@ -21,15 +21,15 @@ use crate::upstream::source::SourceError;
 pub struct Directory {
     root: PathBuf,
     limits: Limits,
-    spool_directory: Arc<Path>,
+    spools: Arc<Path>,
     tasks: Tasks,
 }
 
 impl Directory {
     /// A source below `root`. Files are copied to a spool before they are verified, so a writer beside us cannot
     /// change what was checked.
-    pub fn new(root: PathBuf, limits: Limits, spool_directory: Arc<Path>, tasks: Tasks) -> Self {
-        Self { root, limits, spool_directory, tasks }
+    pub fn new(root: PathBuf, limits: Limits, spools: Arc<Path>, tasks: Tasks) -> Self {
+        Self { root, limits, spools, tasks }
     }
 
     /// Its limits.
@@ -43,7 +43,7 @@ impl Directory {
         let Request::Module(asked) = request else { return Err(none()) };
         let file = self.root.join(place(asked));
         let limit = self.limits.bytes(request.endpoint());
-        let spool = Spool::new(Arc::clone(&self.spool_directory), limit);
+        let spool = Spool::new(Arc::clone(&self.spools), limit);
         self.tasks.block("read a directory upstream", move || copy(&file, spool)).await?
     }
 }

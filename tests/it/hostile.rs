@@ -103,90 +103,109 @@ const TARGETS: &[(&str, u16)] = &[
     ("*", 400),
 ];
 
+const LIST: &str = "/example.com/lib/@v/list";
+
 fn corpus(client: &Client) -> Vec<Hostile> {
     let auth = client.authorization();
     let target = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{auth}\r\n");
-    let mut all: Vec<Hostile> = TARGETS
+    let heads = TARGETS
         .iter()
-        .map(|(path, status)| Hostile { head: target(path).into_bytes(), status: *status })
-        .collect();
-    let path = "/example.com/lib/@v/list";
-    let line = |line: &str| format!("{line}\r\nHost: localhost\r\n{auth}\r\n");
-    let with = |more: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{auth}{more}\r\n");
+        .map(|(path, status)| (target(path), *status))
+        .chain(request_lines(&auth))
+        .chain(fields(&auth))
+        .chain(oversize(&auth))
+        .chain(credentials())
+        .map(|(head, status)| Hostile { head: head.into_bytes(), status });
+    heads.chain(bytes()).collect()
+}
+
+fn request_lines(auth: &str) -> Vec<(String, u16)> {
+    let lines = [
+        (format!("POST {LIST} HTTP/1.1"), 405),
+        (format!("PUT {LIST} HTTP/1.1"), 405),
+        (format!("DELETE {LIST} HTTP/1.1"), 405),
+        (format!("OPTIONS {LIST} HTTP/1.1"), 405),
+        (format!("TRACE {LIST} HTTP/1.1"), 405),
+        (format!("PROPFIND {LIST} HTTP/1.1"), 405),
+        ("CONNECT example.com:443 HTTP/1.1".to_owned(), 405),
+        (format!("get {LIST} HTTP/1.1"), 405),
+        (format!("G<T {LIST} HTTP/1.1"), 400),
+        (format!("GET  {LIST} HTTP/1.1"), 400),
+        (format!("GET {LIST}  HTTP/1.1"), 400),
+        (format!("GET {LIST} more HTTP/1.1"), 400),
+        (format!("GET {LIST} HTTP/9.9"), 400),
+        (format!("GET {LIST} HTP/1.1"), 400),
+        ("GET  HTTP/1.1".to_owned(), 400),
+        ("GET example.com/lib/@v/list HTTP/1.1".to_owned(), 400),
+        (format!("GET http://evil.example{LIST} HTTP/1.1"), 400),
+        (format!("GET https://evil.example@localhost{LIST} HTTP/1.1"), 400),
+    ];
+    let head = |line: String| format!("{line}\r\nHost: localhost\r\n{auth}\r\n");
+    lines.into_iter().map(|(line, status)| (head(line), status)).collect()
+}
+
+fn fields(auth: &str) -> Vec<(String, u16)> {
+    let more = [
+        "Authorization: Bearer x\r\n",
+        "Content-Length: 5\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+        "Content-Length: -1\r\n",
+        "Content-Length: +5\r\n",
+        "Content-Length: 5, 5\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+        "Transfer-Encoding: chunked, identity\r\n",
+        "Transfer-Encoding : chunked\r\n",
+        "X: a\r\n folded\r\n",
+        "X\r\n",
+        ": no name\r\n",
+        "X Y: 1\r\n",
+        "X: a\0b\r\n",
+        "Host: other\r\n",
+    ];
+    let head = |more| format!("GET {LIST} HTTP/1.1\r\nHost: localhost\r\n{auth}{more}\r\n");
+    let mut heads: Vec<_> = more.into_iter().map(|more| (head(more), 400)).collect();
+    heads.push((format!("GET {LIST} HTTP/1.1\r\n{auth}\r\n"), 400));
+    heads.push((format!("GET {LIST} HTTP/1.1\r\nHost: \r\n{auth}\r\n"), 400));
+    heads
+}
+
+fn oversize(auth: &str) -> Vec<(String, u16)> {
+    let head = |more: String| format!("GET {LIST} HTTP/1.1\r\nHost: localhost\r\n{auth}{more}\r\n");
+    let count = |fields: u32, size: usize| {
+        head((0..fields).map(|n| format!("X-{n}: {}\r\n", "a".repeat(size))).collect())
+    };
     let long = "a".repeat(9000);
-    let huge = "a".repeat(140_000);
-    let many: String = (0..80).map(|n| format!("X-{n}: 1\r\n")).collect();
-    let too_many: String = (0..200).map(|n| format!("X-{n}: 1\r\n")).collect();
-    let wide: String = (0..40).map(|n| format!("X-{n}: {}\r\n", "a".repeat(1000))).collect();
-    let heads = [
-        (line(&format!("POST {path} HTTP/1.1")), 405),
-        (line(&format!("PUT {path} HTTP/1.1")), 405),
-        (line(&format!("DELETE {path} HTTP/1.1")), 405),
-        (line(&format!("OPTIONS {path} HTTP/1.1")), 405),
-        (line(&format!("TRACE {path} HTTP/1.1")), 405),
-        (line(&format!("PROPFIND {path} HTTP/1.1")), 405),
-        (line("CONNECT example.com:443 HTTP/1.1"), 405),
-        (line(&format!("get {path} HTTP/1.1")), 405),
-        (line(&format!("G<T {path} HTTP/1.1")), 400),
-        (line(&format!("GET  {path} HTTP/1.1")), 400),
-        (line(&format!("GET {path}  HTTP/1.1")), 400),
-        (line(&format!("GET {path} more HTTP/1.1")), 400),
-        (line(&format!("GET {path} HTTP/9.9")), 400),
-        (line(&format!("GET {path} HTP/1.1")), 400),
-        (line("GET  HTTP/1.1"), 400),
-        (line(&format!("GET example.com/lib/@v/list HTTP/1.1")), 400),
-        (line(&format!("GET http://evil.example{path} HTTP/1.1")), 400),
-        (line(&format!("GET https://evil.example@localhost{path} HTTP/1.1")), 400),
-        (line(&format!("GET /example.com/{long}/@v/list HTTP/1.1")), 414),
-        (format!("GET {path} HTTP/1.1\r\n{auth}\r\n"), 400),
-        (format!("GET {path} HTTP/1.1\r\nHost: a\r\nHost: b\r\n{auth}\r\n"), 400),
-        (format!("GET {path} HTTP/1.1\r\nHost: \r\n{auth}\r\n"), 400),
-        (with("Authorization: Bearer x\r\n"), 400),
-        (with("Content-Length: 5\r\n"), 400),
-        (with("Content-Length: 5\r\nContent-Length: 6\r\n"), 400),
-        (with("Content-Length: -1\r\n"), 400),
-        (with("Content-Length: +5\r\n"), 400),
-        (with("Content-Length: 5, 5\r\n"), 400),
-        (with("Transfer-Encoding: chunked\r\n"), 400),
-        (with("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"), 400),
-        (with("Transfer-Encoding: xchunked\r\n"), 400),
-        (with("Transfer-Encoding: chunked, identity\r\n"), 400),
-        (with("Transfer-Encoding : chunked\r\n"), 400),
-        (with("X: a\r\n folded\r\n"), 400),
-        (with("X\r\n"), 400),
-        (with(": no name\r\n"), 400),
-        (with("X Y: 1\r\n"), 400),
-        (with("X: a\0b\r\n"), 400),
-        (with(&many), 431),
-        (with(&too_many), 431),
-        (with(&wide), 431),
-        (with(&format!("X: {huge}\r\n")), 431),
-        (format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Digest x\r\n\r\n"), 400),
-        (
-            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic ***\r\n\r\n"),
-            400,
-        ),
-        (format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic\r\n\r\n"), 400),
-        (
-            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer a b\r\n\r\n"),
-            400,
-        ),
-        (
-            format!(
-                "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {long}\r\n\r\n"
-            ),
-            400,
-        ),
+    vec![
+        (format!("GET /example.com/{long}/@v/list HTTP/1.1\r\nHost: localhost\r\n{auth}\r\n"), 414),
+        (count(80, 1), 431),
+        (count(200, 1), 431),
+        (count(40, 1000), 431),
+        (count(1, 140_000), 431),
+    ]
+}
+
+fn credentials() -> Vec<(String, u16)> {
+    let long = format!("Bearer {}", "a".repeat(9000));
+    ["Digest x", "Basic ***", "Basic", "Bearer a b", long.as_str()]
+        .map(|value| {
+            (
+                format!("GET {LIST} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {value}\r\n\r\n"),
+                400,
+            )
+        })
+        .into()
+}
+
+fn bytes() -> Vec<Hostile> {
+    let raw: [&[u8]; 4] = [
+        b"\0\0\0\0\r\n\r\n",
+        b"GET /\xff\xfe/lib/@v/list HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: local\xffhost\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ];
-    all.extend(heads.into_iter().map(|(head, status)| Hostile { head: head.into_bytes(), status }));
-    let raw: [(&[u8], u16); 4] = [
-        (b"\0\0\0\0\r\n\r\n", 400),
-        (b"GET /\xff\xfe/lib/@v/list HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: local\xffhost\r\n\r\n", 400),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
-    ];
-    all.extend(raw.into_iter().map(|(head, status)| Hostile { head: head.to_vec(), status }));
-    all
+    raw.map(|head| Hostile { head: head.to_vec(), status: 400 }).into()
 }
 
 fn shown(head: &[u8]) -> String {

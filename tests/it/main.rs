@@ -12,6 +12,7 @@ mod fallback;
 mod go_command;
 mod hostile;
 mod kill;
+mod memory;
 mod private;
 mod record;
 mod shutdown;

@@ -78,7 +78,7 @@ fn sequence_numbers_have_no_holes_and_ids_are_unique() {
         .map(|_| {
             let client = client.clone();
             std::thread::spawn(move || {
-                (0..25).for_each(|_| assert_eq!(client.get(ZIP).status, 200))
+                (0..25).for_each(|_| assert_eq!(client.get(ZIP).status, 200));
             })
         })
         .collect();

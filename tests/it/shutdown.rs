@@ -34,7 +34,7 @@ fn a_request_under_way_is_finished_and_its_event_is_written() {
         until("the listener is closed", || std::net::TcpStream::connect(gateway.address).is_err());
         upstream.release();
         let mut raw = Vec::new();
-        let mut buffer = [0_u8; 65_536];
+        let mut buffer = vec![0_u8; 65_536];
         let zip = std::fs::read(tree.file("example.com/lib", "@v/v1.0.0.zip")).unwrap();
         while !raw.ends_with(&zip[zip.len() - 100..]) {
             let count = stream.read(&mut buffer).unwrap();

@@ -32,7 +32,7 @@ fn settings(keys_file: std::path::PathBuf) -> JwtIssuer {
         algorithms: vec!["EdDSA".to_owned()],
         groups_claim: "realm_access.roles".to_owned(),
         typ: vec!["JWT".to_owned(), "at+jwt".to_owned()],
-        max_life: Duration::from_secs(86_400),
+        max_life: Duration::from_hours(24),
         leeway: Duration::from_secs(30),
     }
 }

@@ -113,6 +113,34 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Gets a path and throws its bytes away; gives their number.
+    pub(crate) fn drain(&self, path: &str) -> u64 {
+        let mut stream = self.connect();
+        let authorization = self.authorization();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}\r\n"
+        )
+        .unwrap();
+        stream.flush().unwrap();
+        let mut buffer = vec![0_u8; 64 * 1024];
+        let count = stream.read(&mut buffer).unwrap();
+        let head = parse(&buffer[..count]).unwrap();
+        assert_eq!(head.status, 200, "{}", head.text());
+        let mut total = head.body.len() as u64;
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => return total,
+                Ok(count) => total += count as u64,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return total,
+                Err(error) => panic!("after {total} bytes: {error}"),
+            }
+        }
+    }
+}
+
 pub(crate) fn read_to_end(stream: &mut Tls) -> Vec<u8> {
     let mut raw = Vec::new();
     let mut buffer = vec![0_u8; 64 * 1024];

@@ -21,11 +21,16 @@ pub(crate) fn modgate() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_modgate"));
     command.env_clear();
     for kept in ["PATH", "LLVM_PROFILE_FILE"] {
-        if let Ok(value) = std::env::var(kept) {
+        if let Some(value) = inherited(kept) {
             command.env(kept, value);
         }
     }
     command
+}
+
+/// A variable of the environment that the tests run in.
+pub(crate) fn inherited(name: &str) -> Option<String> {
+    std::env::vars().find(|(known, _)| known == name).map(|(_, value)| value)
 }
 
 /// What a gateway is started with.
@@ -61,17 +66,43 @@ impl Setup {
 
     /// Starts it on free loopback ports and waits until it says it is ready.
     pub(crate) fn start(self) -> Gateway {
+        self.start_in(Surroundings::Bare)
+    }
+
+    /// The same, in the given surroundings.
+    pub(crate) fn start_in(self, surroundings: Surroundings) -> Gateway {
         std::fs::write(self.directory.path().join("modgate.toml"), &self.settings).unwrap();
-        launch(&self.directory, &self.chain)
+        launch_in(&self.directory, &self.chain, surroundings)
     }
 }
 
+/// How far the environment of the tests reaches the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Surroundings {
+    /// Not at all.
+    Bare,
+    /// As a developer's shell would.
+    Inherited,
+}
+
 fn launch(directory: &Arc<tempfile::TempDir>, chain: &str) -> Gateway {
-    let mut child = modgate()
+    launch_in(directory, chain, Surroundings::Bare)
+}
+
+fn launch_in(
+    directory: &Arc<tempfile::TempDir>,
+    chain: &str,
+    surroundings: Surroundings,
+) -> Gateway {
+    let mut command = modgate();
+    match surroundings {
+        Surroundings::Bare => command.env("GOSUMDB", "off"),
+        Surroundings::Inherited => command.envs(std::env::vars()),
+    };
+    let mut child = command
         .current_dir(directory.path())
         .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--upstream", chain])
         .args(["--set", "server.ops_listen=127.0.0.1:0", "--set", "telemetry.log_format=json"])
-        .env("GOSUMDB", "off")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -222,6 +253,18 @@ impl Gateway {
         let answer = super::client::parse(&raw).unwrap();
         let text = answer.text();
         (answer.status, text)
+    }
+
+    /// Forgets the highest resident memory so far (Linux, proc(5), `clear_refs`).
+    pub(crate) fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+    }
+
+    /// A size of the process by its name in proc(5), such as `VmRSS` or `VmHWM`, in bytes.
+    pub(crate) fn memory(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
     /// Sends a signal by its name, such as TERM.

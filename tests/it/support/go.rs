@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::gateway::Gateway;
+use super::gateway::inherited;
 
 /// A developer with an empty module cache.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ impl Go {
             .args(arguments)
             .current_dir(directory)
             .env_clear()
-            .env("PATH", std::env::var("PATH").unwrap())
+            .env("PATH", inherited("PATH").unwrap())
             .env("HOME", home)
             .env("GOPATH", home.join("path"))
             .env("GOMODCACHE", self.cache())

@@ -1,0 +1,262 @@
+//! One closed record, told four ways: metrics, the trace's root span, the audit event, the access line.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::audit::event;
+use crate::audit::event::Event;
+use crate::audit::event::plain;
+use crate::clock::rfc3339_micros;
+use crate::config::telemetry::AccessLog;
+use crate::config::telemetry::LogFormat;
+use crate::fault::Kind;
+use crate::gateway::account::Accounts;
+use crate::goproxy::artifact::Endpoint;
+use crate::telemetry::Telemetry;
+use crate::telemetry::labels::Code;
+use crate::telemetry::labels::Decision;
+use crate::telemetry::labels::Label;
+use crate::telemetry::labels::Outcome;
+use crate::telemetry::record::Facts;
+use crate::telemetry::record::Record;
+use crate::telemetry::trace::Stage;
+
+/// A closed record: everything there is to say.
+pub(in crate::gateway::account) struct Account {
+    pub(in crate::gateway::account) record: Record,
+    pub(in crate::gateway::account) facts: Facts,
+    pub(in crate::gateway::account) took: Duration,
+    pub(in crate::gateway::account) code: Code,
+    pub(in crate::gateway::account) sent: u64,
+    pub(in crate::gateway::account) outcome: Outcome,
+}
+
+impl Account {
+    fn endpoint(&self) -> Endpoint {
+        self.facts.endpoint.unwrap_or(Endpoint::Other)
+    }
+
+    pub(in crate::gateway::account) fn measure(&self, telemetry: &Telemetry) {
+        let (metrics, endpoint) = (telemetry.metrics(), self.endpoint());
+        metrics.http_in_flight.add((), -1.0);
+        metrics.http_requests.count((endpoint, self.code, self.outcome));
+        let seconds = self.took.as_secs_f64();
+        metrics.http_request_seconds.observe((endpoint, self.code.class()), seconds);
+        #[expect(clippy::cast_precision_loss, reason = "a histogram takes floats")]
+        metrics.http_response_bytes.observe((endpoint,), self.sent as f64);
+        if let Some((decision, reason)) = self.facts.decision {
+            metrics.authz_decisions.count((decision, reason));
+            let decided = self.facts.stages.iter().find(|(stage, _)| *stage == Stage::Authorize);
+            if let Some((_, took)) = decided {
+                metrics.authz_seconds.observe((), took.as_secs_f64());
+            }
+        }
+    }
+
+    pub(in crate::gateway::account) fn trace(&self) {
+        let root = self.record.trace().root();
+        if root.is_none() {
+            return;
+        }
+        let facts = &self.facts;
+        let pairs = [
+            ("http.response.status_code", Some(self.code.text().to_owned())),
+            ("http.route", Some(self.endpoint().word().to_owned())),
+            ("enduser.id", facts.principal.clone()),
+            ("module.path", facts.module.clone()),
+            ("module.version", facts.version.clone()),
+            ("policy.rule", facts.rule.clone()),
+            ("upstream.name", facts.upstream.clone()),
+            ("cache.result", facts.cache.map(|found| found.text().to_owned())),
+            ("error.type", facts.fault.map(|kind| kind.word().to_owned())),
+            ("record.id", Some(self.record.id().to_string())),
+        ];
+        self.record.trace().describe(&pairs);
+    }
+
+    /// The stable name of what happened.
+    fn name(&self) -> &'static str {
+        match (self.facts.decision, self.facts.fault) {
+            (Some((Decision::Deny | Decision::Error, _)), _) => "authz.deny",
+            (Some((Decision::Absent, _)), _) => "authz.ancestor",
+            (_, Some(Kind::Malformed)) => "request.rejected",
+            (_, Some(Kind::Unauthenticated)) => "auth.failure",
+            _ => match self.endpoint() {
+                Endpoint::List => "module.list",
+                Endpoint::Info => "module.info",
+                Endpoint::Mod => "module.mod",
+                Endpoint::Zip => "module.zip",
+                Endpoint::Latest => "module.latest",
+                Endpoint::SumdbSupported
+                | Endpoint::SumdbLatest
+                | Endpoint::SumdbLookup
+                | Endpoint::SumdbTile => "sumdb.read",
+                Endpoint::Own | Endpoint::Root => "gateway.read",
+                Endpoint::Other => "request.other",
+            },
+        }
+    }
+
+    fn outcome(&self) -> &'static str {
+        if let Some((Decision::Absent, _)) = self.facts.decision {
+            return "ancestor";
+        }
+        match self.facts.fault {
+            None if self.outcome == Outcome::BodyError => "failed",
+            None => "allowed",
+            Some(Kind::Malformed) => "rejected",
+            Some(Kind::Unauthenticated) => "unauthenticated",
+            Some(Kind::Denied) => "denied",
+            Some(Kind::NotFound | Kind::Gone) => "not_found",
+            Some(Kind::Throttled) => "throttled",
+            Some(
+                Kind::Unavailable
+                | Kind::Upstream
+                | Kind::Timeout
+                | Kind::Integrity
+                | Kind::Internal,
+            ) => "failed",
+        }
+    }
+
+    pub(in crate::gateway::account) fn event(&self) -> Event {
+        let (record, facts) = (&self.record, &self.facts);
+        let time = rfc3339_micros(record.received());
+        let peer = record.peer();
+        let path = facts.module.is_none().then(|| record.path().to_owned());
+        Event {
+            actor: self.actor(),
+            source: Some(event::Source {
+                ip: peer.ip().to_string(),
+                port: peer.port(),
+                transport: record.transport(),
+                ua: record.user_agent().map(plain),
+            }),
+            resource: Some(event::Resource {
+                module: facts.module.clone(),
+                version: facts.version.as_deref().map(plain),
+                artifact: facts.artifact,
+                path,
+                private: facts.private,
+            }),
+            decision: facts.decision.map(|(effect, reason)| event::Decision {
+                effect: effect.text(),
+                reason: reason.text(),
+                rule: facts.rule.clone(),
+                policy: facts.revision.clone(),
+                cached: facts.decision_cached,
+            }),
+            http: Some(event::Http {
+                method: record.method().word(),
+                status: self.code.number(),
+                bytes_out: self.sent,
+                complete: self.outcome == Outcome::Complete,
+                ms: (self.took.as_secs_f64() * 1e6).round() / 1e3,
+                trace_id: record.trace().trace_id(),
+            }),
+            cache: facts.cache.map(|found| event::Cache {
+                result: found.text(),
+                tier: facts.tier.map(crate::telemetry::labels::Tier::text),
+                sha256: facts.sha256.clone(),
+                h1: facts.h1.clone(),
+            }),
+            upstream: self.upstream(),
+            fault: facts.fault.map(Kind::word),
+            ..Event::bare(time, self.name(), record.id().to_string(), self.outcome())
+        }
+    }
+
+    fn actor(&self) -> Option<event::Actor> {
+        let facts = &self.facts;
+        Some(event::Actor {
+            id: facts.principal.clone(),
+            auth: facts.auth_method?.text(),
+            result: facts.auth_result?.text(),
+            groups: facts.groups.iter().take(event::GROUPS).cloned().collect(),
+            detail: facts.auth_detail.as_deref().map(plain),
+        })
+    }
+
+    fn upstream(&self) -> Option<event::Upstream> {
+        let facts = &self.facts;
+        let (name, result) = (facts.upstream.clone()?, facts.attempt?.text());
+        Some(event::Upstream { name, attempts: facts.attempts, result })
+    }
+
+    /// One canonical line; a fault is logged here and nowhere else.
+    pub(in crate::gateway::account) fn log(&self, accounts: &Accounts) {
+        let level = match (self.facts.fault, self.code.number()) {
+            (Some(Kind::Internal | Kind::Integrity), _) => "ERROR",
+            (_, 500..) => "WARN",
+            _ => "INFO",
+        };
+        let line = match accounts.log {
+            (AccessLog::Off, _) => return,
+            (AccessLog::Faults, _) if level == "INFO" => return,
+            (AccessLog::All | AccessLog::Faults, LogFormat::Json) => self.json(level),
+            (AccessLog::All | AccessLog::Faults, LogFormat::Text) => self.line(level),
+        };
+        accounts.lines.write(line);
+    }
+
+    fn json(&self, level: &str) -> String {
+        let (record, facts) = (&self.record, &self.facts);
+        let stages: serde_json::Map<String, serde_json::Value> = facts
+            .stages
+            .iter()
+            .map(|(stage, took)| {
+                let ms = (took.as_secs_f64() * 1e6).round() / 1e3;
+                (stage.word().to_owned(), json!(ms))
+            })
+            .collect();
+        let mut line = json!({
+            "timestamp": rfc3339_micros(record.received()), "level": level, "log_type": "access",
+            "record.id": record.id().to_string(), "trace_id": record.trace().trace_id(),
+            "client.address": record.peer().ip().to_string(),
+            "http.request.method": record.method().word(), "url.path": plain(record.path()),
+            "http.route": self.endpoint().word(),
+            "http.response.status_code": self.code.number(), "http.response.body.size": self.sent,
+            "outcome": self.outcome.text(), "duration_ms": (self.took.as_secs_f64() * 1e6).round() / 1e3,
+            "enduser.id": facts.principal, "auth.method": facts.auth_method.map(Label::text),
+            "auth.result": facts.auth_result.map(Label::text),
+            "module.path": facts.module, "module.version": facts.version.as_deref().map(plain),
+            "policy.decision": facts.decision.map(|(word, _)| word.text()),
+            "policy.reason": facts.decision.map(|(_, reason)| reason.text()),
+            "policy.rule": facts.rule, "cache.result": facts.cache.map(Label::text),
+            "cache.tier": facts.tier.map(Label::text),
+            "upstream.name": facts.upstream, "upstream.result": facts.attempt.map(Label::text),
+            "fault.kind": facts.fault.map(Kind::word), "fault.text": facts.fault_text.as_deref().map(plain),
+            "stages_ms": stages,
+        });
+        if let Some(members) = line.as_object_mut() {
+            members.retain(|_, value| !value.is_null());
+        }
+        line.to_string()
+    }
+
+    fn line(&self, level: &str) -> String {
+        let (record, facts) = (&self.record, &self.facts);
+        let found = facts.cache.map_or("-", |found| found.text());
+        let mut line = format!(
+            "{} {level:5} {} {} {} {} {}B {:.1}ms {}",
+            rfc3339_micros(record.received()),
+            self.code.text(),
+            record.method().word(),
+            plain(record.path()),
+            facts.principal.as_deref().unwrap_or("-"),
+            self.sent,
+            self.took.as_secs_f64() * 1e3,
+            found,
+        );
+        if self.outcome != Outcome::Complete {
+            line.push(' ');
+            line.push_str(self.outcome.text());
+        }
+        if let Some(text) = &facts.fault_text {
+            line.push_str(" | ");
+            line.push_str(&plain(text));
+        }
+        line
+    }
+}
