@@ -1,5 +1,11 @@
 //! Who is let in, and what everybody else learns: nothing.
 
+use aws_lc_rs::signature::Ed25519KeyPair;
+use aws_lc_rs::signature::KeyPair as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
+
 use crate::support::gateway::Gateway;
 use crate::support::gateway::Setup;
 use crate::support::gateway::modgate;
@@ -110,4 +116,53 @@ fn a_token_file_that_cannot_be_read_is_503_and_never_401() {
     std::fs::write(gateway.state().join("tokens"), "not json").unwrap();
     until("the file is found unreadable", || client.get(LIST).status == 503);
     assert_eq!(client.get(LIST).header("retry-after"), "5");
+}
+
+#[test]
+fn a_jwt_of_a_configured_issuer_is_good_as_bearer_and_as_the_password_of_jwt() {
+    let (_tree, upstream, _) = world();
+    let keys = tempfile::tempdir().unwrap();
+    let key = Ed25519KeyPair::generate().unwrap();
+    let file = keys.path().join("keys.json");
+    let public = json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": "k",
+                         "x": URL_SAFE_NO_PAD.encode(key.public_key()) });
+    std::fs::write(&file, json!({ "keys": [public] }).to_string()).unwrap();
+    let settings = format!(
+        "[[identity.jwt]]\nname = \"corp\"\nissuer = \"https://idp.example\"\naudience = [\"modgate\"]\n\
+         keys_file = \"{}\"\n",
+        file.display()
+    );
+    let gateway = Setup::over(&upstream.url()).with(&settings).start();
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let signed = |life: u64| {
+        let head = json!({ "alg": "EdDSA", "kid": "k", "typ": "JWT" });
+        let claims = json!({ "iss": "https://idp.example", "aud": "modgate", "sub": "alice",
+                             "iat": now - 100, "exp": now - 100 + life, "groups": ["go-dev"] });
+        let encoded = |part: serde_json::Value| URL_SAFE_NO_PAD.encode(part.to_string());
+        let signed = format!("{}.{}", encoded(head), encoded(claims));
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes())))
+    };
+    let (good, expired) = (signed(3600), signed(10));
+    for client in [gateway.stranger().bearer(&good), gateway.stranger().basic("jwt", &good)] {
+        let who: serde_json::Value = serde_json::from_slice(&client.get("/-/whoami").body).unwrap();
+        assert_eq!(who["principal"], "user:oidc/corp:alice");
+        assert_eq!(who["groups"][0], "group:oidc/corp:go-dev");
+    }
+    assert_eq!(gateway.stranger().bearer(&expired).get("/-/whoami").status, 401);
+    let refused =
+        gateway.audited(1, "the expired token", |event| event["actor"]["result"] == "expired");
+    assert_eq!(refused[0]["event"], "auth.failure");
+}
+
+#[test]
+fn nobody_is_anonymous_unless_the_configuration_says_so() {
+    let (_tree, upstream, _) = world();
+    let gateway =
+        Setup::over(&upstream.url()).with("[identity]\nanonymous = \"allowed\"\n").start();
+    let who: serde_json::Value =
+        serde_json::from_slice(&gateway.stranger().get("/-/whoami").body).unwrap();
+    assert_eq!(who["principal"], "any:anonymous");
+    // credentials might help, so a denial is 401; bad ones stay 401
+    assert_eq!(gateway.stranger().get(LIST).status, 401);
+    assert_eq!(gateway.stranger().bearer("mgt_wrong").get("/-/whoami").status, 401);
 }

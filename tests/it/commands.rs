@@ -140,3 +140,13 @@ fn dev_without_any_upstream_says_what_to_give() {
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(err.contains("direct") && err.contains("skipped"), "{err}");
 }
+
+#[test]
+fn dev_takes_its_upstreams_from_goproxy_and_skips_direct() {
+    let mut tree = Tree::new();
+    tree.module("example.com/lib", "v1.0.0", &[]);
+    let list = format!("file://{},direct", tree.path().display());
+    let gateway = Setup::over("").start_in(&[("GOPROXY".to_owned(), list)]);
+    assert_eq!(gateway.client().get("/example.com/lib/@v/v1.0.0.zip").status, 200);
+    assert!(gateway.output().contains("\"direct\" is skipped"), "{}", gateway.output());
+}

@@ -5,6 +5,7 @@ use std::io::Write as _;
 
 use serde_json::Value;
 
+use crate::support::collector::Collector;
 use crate::support::gateway::Gateway;
 use crate::support::gateway::Setup;
 use crate::support::tree::Tree;
@@ -163,4 +164,28 @@ fn an_audit_that_cannot_be_written_stops_answers_and_they_come_back_with_it() {
     assert_eq!(gateway.ops_page("/readyz").0, 200);
     // nothing that was answered is missing
     let _answered = gateway.audited(2, "answered zips", |event| event["event"] == "module.zip");
+}
+
+#[test]
+fn a_sampled_request_leaves_a_trace_with_the_id_its_caller_was_told() {
+    let (_tree, upstream, _) = world(1000);
+    let collector = Collector::listen();
+    let settings =
+        format!("[telemetry]\notlp_endpoint = \"{}\"\ntrace_ratio = 1.0\n", collector.url());
+    let mut gateway = Setup::over(&upstream.url()).with(&settings).start();
+    let answer = gateway.client().get(ZIP);
+    let trace: String = answer.header("traceparent").split('-').nth(1).unwrap().to_owned();
+    assert!(answer.header("traceparent").ends_with("-01"));
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait(), Some(0));
+    // protobuf holds the id as bytes and names as text
+    let bytes = u128::from_str_radix(&trace, 16).unwrap().to_be_bytes();
+    let told = collector.bodies();
+    let holds = |part: &[u8]| told.windows(part.len()).any(|window| window == part);
+    assert!(holds(&bytes), "no trace {trace}");
+    for name in
+        ["identify", "authorize", "fetch", "upstream", "verify", "module.path", "example.com/lib"]
+    {
+        assert!(holds(name.as_bytes()), "no {name}");
+    }
 }

@@ -66,43 +66,34 @@ impl Setup {
 
     /// Starts it on free loopback ports and waits until it says it is ready.
     pub(crate) fn start(self) -> Gateway {
-        self.start_in(Surroundings::Bare)
+        self.start_in(&[])
     }
 
-    /// The same, in the given surroundings.
-    pub(crate) fn start_in(self, surroundings: Surroundings) -> Gateway {
+    /// The same, with an environment.
+    pub(crate) fn start_in(self, environment: &[(String, String)]) -> Gateway {
         std::fs::write(self.directory.path().join("modgate.toml"), &self.settings).unwrap();
-        launch_in(&self.directory, &self.chain, surroundings)
+        launch_in(&self.directory, &self.chain, environment)
     }
-}
-
-/// How far the environment of the tests reaches the gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Surroundings {
-    /// Not at all.
-    Bare,
-    /// As a developer's shell would.
-    Inherited,
 }
 
 fn launch(directory: &Arc<tempfile::TempDir>, chain: &str) -> Gateway {
-    launch_in(directory, chain, Surroundings::Bare)
+    launch_in(directory, chain, &[])
 }
 
+/// Starts it with an environment; an empty chain leaves the choice to it.
 fn launch_in(
     directory: &Arc<tempfile::TempDir>,
     chain: &str,
-    surroundings: Surroundings,
+    environment: &[(String, String)],
 ) -> Gateway {
-    let mut command = modgate();
-    match surroundings {
-        Surroundings::Bare => command.env("GOSUMDB", "off"),
-        Surroundings::Inherited => command.envs(std::env::vars()),
-    };
-    let mut child = command
+    let upstream: &[&str] = if chain.is_empty() { &[] } else { &["--upstream", chain] };
+    let mut child = modgate()
         .current_dir(directory.path())
-        .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--upstream", chain])
+        .args(["serve", "--dev", "--listen", "127.0.0.1:0"])
+        .args(upstream)
         .args(["--set", "server.ops_listen=127.0.0.1:0", "--set", "telemetry.log_format=json"])
+        .env("GOSUMDB", "off")
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
