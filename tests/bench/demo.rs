@@ -29,7 +29,8 @@ fn main() {
         inner.path().display()
     );
     // as in a developer's shell: the gateway finds upstreams and database by itself
-    let environment: Vec<_> = std::env::vars().collect();
+    let mut environment: Vec<_> = std::env::vars().collect();
+    environment.push(("GOSUMDB".to_owned(), go_env("GOSUMDB")));
     let gateway = Setup::over("").with(&settings).start_in(&environment);
     let project = copy(Sums::Kept);
     println!("{:34} {:>9} {:>10} {:>10} {:>9}", "", "requests", "upstream", "MiB out", "seconds");
