@@ -46,7 +46,7 @@ impl Action {
 pub(in crate::policy) struct Rule {
     pub(in crate::policy) id: String,
     pub(in crate::policy) subject: String,
-    /// As [`Target`] writes it.
+    /// As [`target`] writes it.
     pub(in crate::policy) target: String,
     /// As [`check_range`] takes it.
     pub(in crate::policy) range: String,
