@@ -42,6 +42,7 @@ use crate::gateway::account::Refused;
 use crate::gateway::fetch::Fetcher;
 use crate::gateway::own::Own;
 use crate::gateway::respond::Reply;
+use crate::goproxy::path::PathError;
 use crate::goproxy::request::Request;
 use crate::goproxy::request::RequestError;
 use crate::goproxy::request::Routes;
@@ -53,6 +54,7 @@ use crate::policy::decision::Refusal;
 use crate::sumdb::verifier::VerifyError;
 use crate::tasks::TaskGone;
 use crate::telemetry::Telemetry;
+use crate::telemetry::labels::SecurityEvent;
 use crate::telemetry::observed::Observed;
 use crate::telemetry::record::Facts;
 use crate::telemetry::record::Record;
@@ -257,7 +259,11 @@ impl Gateway {
         if head.via.iter().any(|via| via.contains(&self.via)) {
             return Err(Error::Loop);
         }
-        let mut request = Request::parse(&head.path, &self.routes)?;
+        let mut request = Request::parse(&head.path, &self.routes).inspect_err(|error| {
+            if matches!(error, RequestError::Ambiguous | RequestError::Path(PathError::Element)) {
+                self.telemetry.metrics().security_events.count((SecurityEvent::PathTraversal,));
+            }
+        })?;
         match &mut request {
             Request::Root | Request::Sumdb(_) | Request::Module(_) if head.query.is_some() => {
                 return Err(Error::Query);

@@ -88,10 +88,13 @@ pub fn listen(
         .max_concurrent_connections(settings.connections)
         .shutdown_timeout(settings.drain.as_secs())
         .disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
     for listener in listeners {
+        let stopping = stopping.clone();
         let (acceptor, shared) = (acceptor.cloned(), shared.clone());
         builder = builder.listen("modules", listener, move || {
             let (acceptor, shared) = (acceptor.clone(), shared.clone());
+            let stopping = stopping.clone();
             let app = App::new()
                 .app_data(web::Data::new(shared.clone()))
                 .default_service(web::to(routes::answer))
@@ -102,6 +105,11 @@ pub fn listen(
                 .client_request_timeout(HEAD_COMPLETE)
                 .client_disconnect_timeout(GOODBYE)
                 .h1_allow_half_closed(false)
+                // idle connections are closed when we stop, not when they time out
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.notified().await }
+                })
                 .on_connect_ext(|io: &Watched, known| {
                     known.insert(io.life());
                 })

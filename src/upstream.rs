@@ -27,13 +27,13 @@ use std::time::Duration;
 
 use crate::content::Content;
 use crate::egress::Bindings;
+use crate::egress::EgressError;
 use crate::fault::Fault;
 use crate::fault::Kind;
 use crate::goproxy::proxylist::FallBack;
 use crate::goproxy::request::Request;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::Attempt;
-use crate::telemetry::labels::Phase;
 use crate::telemetry::labels::SecurityEvent;
 use crate::telemetry::observed::Observed;
 use crate::telemetry::record::Record;
@@ -208,6 +208,9 @@ impl Chain {
             let begun = tokio::time::Instant::now();
             let outcome = upstream.source.fetch(request, record, until).await;
             let word = outcome.as_ref().map_or_else(SourceError::attempt, |_| Attempt::Success);
+            if let Err(SourceError::Egress(blocked)) = &outcome {
+                self.note_blocked(blocked);
+            }
             self.account(upstream, record, word, begun.elapsed());
             let error = match outcome {
                 Ok(content) => return Ok(content),
@@ -227,11 +230,21 @@ impl Chain {
         }
     }
 
+    /// Tells the security team what egress would not let out.
+    fn note_blocked(&self, blocked: &EgressError) {
+        let event = match blocked {
+            EgressError::PrivateName { .. } => SecurityEvent::PrivateNameUpstream,
+            EgressError::Redirect(_) => SecurityEvent::EgressBlocked,
+            EgressError::Slow(..) | EgressError::Transport(..) | EgressError::Url(_) => return,
+        };
+        self.telemetry.metrics().security_events.count((event,));
+    }
+
     fn account(&self, upstream: &Upstream, record: &Record, word: Attempt, took: Duration) {
         record.attempt(&upstream.name, word);
         self.telemetry.attempted(&upstream.name, word);
         if let Some(metrics) = self.telemetry.upstream(&upstream.name) {
-            metrics.seconds.observe((Phase::Total,), took.as_secs_f64());
+            metrics.seconds.observe((), took.as_secs_f64());
         }
     }
 }
@@ -244,17 +257,6 @@ fn named(upstream: &Upstream, error: SourceError, word: Attempt) -> UpstreamErro
             attempt: word,
             cause: crate::fault::chain_text(&error).into(),
         },
-    }
-}
-
-impl Chain {
-    /// Counts what egress refused; called where the fault is handled.
-    pub fn note_refusal(&self, error: &UpstreamError) {
-        if let UpstreamError::Failed { attempt: Attempt::Protocol, cause, .. } = error
-            && cause.contains("is private and")
-        {
-            self.telemetry.metrics().security_events.count((SecurityEvent::PrivateNameUpstream,));
-        }
     }
 }
 
@@ -280,8 +282,6 @@ fn is_worth_another_try(word: Attempt) -> bool {
         | Attempt::Protocol
         | Attempt::TooLarge
         | Attempt::Upstream4xx
-        | Attempt::ChecksumMismatch
-        | Attempt::ZipInvalid
         | Attempt::Local => false,
     }
 }

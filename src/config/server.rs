@@ -130,7 +130,7 @@ pub(in crate::config) const SECTION: Section = Section {
                 words: "the number of cores",
                 example: "4",
             },
-            doc: "Threads that serve, 1 to 1024.",
+            doc: "Threads that serve, 1 to 512.",
         },
         Key {
             name: "max_connections",
@@ -158,7 +158,7 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<Server> {
     let base_path = table.one("base_path", units::base_path);
     let public_url = table.maybe("public_url", units::url);
     let drain = table.one("drain", units::duration);
-    let workers = table.one("workers", units::count(1024_usize));
+    let workers = table.one("workers", units::count(512_usize));
     let max_connections = table.one("max_connections", units::count(1_000_000_usize));
     let min_rate = table.one("min_rate", units::bytes);
     let server = Server {

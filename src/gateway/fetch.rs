@@ -128,9 +128,6 @@ impl Fetcher {
             }
         }
         let fetched = record.stage(Stage::Upstream, self.chain.fetch(request, record)).await;
-        if let Err(error) = &fetched {
-            self.chain.note_refusal(error);
-        }
         Ok(record.stage(Stage::Verify, self.verifier.verify(request, fetched?)).await?)
     }
 

@@ -59,7 +59,6 @@ impl Fill {
         let (request, record) = (self.permit.request(), &self.record);
         let fetched = record.stage(Stage::Upstream, self.chain.fetch(request, record)).await;
         if let Err(error) = &fetched {
-            self.chain.note_refusal(error);
             self.remember(error).await;
         }
         let verified = record.stage(Stage::Verify, self.verifier.verify(request, fetched?)).await;

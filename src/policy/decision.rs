@@ -21,8 +21,8 @@ use crate::telemetry::record::Facts;
 ///
 /// ```compile_fail
 /// use modgate::policy::decision::Permit;
-/// fn forge(caller: std::sync::Arc<modgate::identity::caller::Caller>) -> Permit {
-///     Permit { caller, ..unimplemented!() }
+/// fn forge(permit: Permit, request: modgate::goproxy::request::Request) -> Permit {
+///     Permit { request, ..permit }
 /// }
 /// ```
 ///

@@ -132,8 +132,6 @@ label! {
     CacheResult as "result" {
         /// In a tier, and fresh.
         Hit = "hit",
-        /// In a tier, too old, and served all the same.
-        Stale = "stale",
         /// A remembered 404 or 410.
         NegativeHit = "negative_hit",
         /// Waited for somebody else's fill.
@@ -198,7 +196,7 @@ label! {
 label! {
     /// What became of one attempt at one upstream; the same word in metric, log and audit.
     Attempt as "result" {
-        /// Verified content.
+        /// Content, which is verified next.
         Success = "success",
         /// 404.
         NotFound = "not_found",
@@ -236,22 +234,8 @@ label! {
         Upstream429 = "upstream_429",
         /// 5xx.
         Upstream5xx = "upstream_5xx",
-        /// A sum that differs from the recorded one.
-        ChecksumMismatch = "checksum_mismatch",
-        /// Against the rules of module zips.
-        ZipInvalid = "zip_invalid",
         /// Our own disk failed under it.
         Local = "local",
-    }
-}
-
-label! {
-    /// Which part of an attempt was timed.
-    Phase as "phase" {
-        /// Until the head arrived.
-        FirstByte = "first_byte",
-        /// Until the body was whole.
-        Total = "total",
     }
 }
 
@@ -384,8 +368,6 @@ label! {
         PathTraversal = "path_traversal",
         /// A head made to be read in two ways.
         Smuggling = "smuggling",
-        /// Content that is not what its sum says.
-        ChecksumMismatch = "checksum_mismatch",
     }
 }
 

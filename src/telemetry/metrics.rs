@@ -34,7 +34,6 @@ use crate::telemetry::labels::Handshake;
 use crate::telemetry::labels::Integrity;
 use crate::telemetry::labels::Lookup;
 use crate::telemetry::labels::Outcome;
-use crate::telemetry::labels::Phase;
 use crate::telemetry::labels::Sampling;
 use crate::telemetry::labels::SecurityEvent;
 use crate::telemetry::labels::Sink;
@@ -149,8 +148,8 @@ catalogue! {
     UpstreamMetrics, UPSTREAM_ENTRIES:
     /// Attempts at an upstream, by what became of them.
     counter attempts "modgate_upstream_requests_total": Counters<(Attempt,)>;
-    /// Time of an attempt at an upstream.
-    histogram seconds "modgate_upstream_request_duration_seconds": Histograms<(Phase,)>, in SERVE;
+    /// Time of an attempt at an upstream, to its last byte.
+    histogram seconds "modgate_upstream_request_duration_seconds": Histograms<()>, in SERVE;
     /// How often an attempt was repeated.
     counter retries "modgate_upstream_retries_total": Counters<()>;
 }

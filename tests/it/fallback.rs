@@ -116,4 +116,5 @@ fn a_redirect_into_the_house_is_not_followed() {
     let gateway = Setup::over(&first.url()).start();
     assert_eq!(gateway.client().get(INFO).status, 502);
     assert_eq!(inner.asked(), Vec::<String>::new());
+    assert!(gateway.metric("modgate_security_events_total{kind=\"egress_blocked\"}") > 0.5);
 }

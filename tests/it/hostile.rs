@@ -242,6 +242,10 @@ fn every_hostile_head_gets_its_status_and_its_record_and_nothing_goes_upstream()
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), corpus.len(), wrong.join("\n"));
     assert_eq!(upstream.asked(), Vec::<String>::new());
+    for kind in ["path_traversal", "smuggling"] {
+        let series = format!("modgate_security_events_total{{kind=\"{kind}\"}}");
+        assert!(gateway.metric(&series) > 9.5, "{kind}");
+    }
     let followed = gateway.audit().into_iter().filter(|event| {
         event["resource"]["module"].as_str().is_some_and(|module| module.contains("smuggled"))
     });

@@ -56,3 +56,19 @@ fn a_second_signal_ends_it_at_once() {
     gateway.signal("TERM");
     gateway.wait();
 }
+
+#[test]
+fn an_idle_connection_does_not_hold_it_up() {
+    let tree = Tree::new();
+    let mut gateway = Setup::over(&format!("file://{}", tree.path().display())).start();
+    let client = gateway.client();
+    let mut idle = client.connect();
+    let authorization = client.authorization();
+    write!(idle, "GET /-/whoami HTTP/1.1\r\nHost: localhost\r\n{authorization}\r\n").unwrap();
+    idle.flush().unwrap();
+    let mut first = [0_u8; 16];
+    idle.read_exact(&mut first).unwrap();
+    gateway.signal("TERM");
+    // the time to drain is 30 seconds, this waits for 20
+    assert_eq!(gateway.wait(), Some(0));
+}
