@@ -324,3 +324,69 @@ const REDIRECTS: usize = 10;
 
 /// How long an idle connection is kept for the next request.
 const IDLE_CONNECTION: Duration = Duration::from_mins(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::goproxy::request::Routes;
+
+    /// An origin where nobody listens: a request that leaves fails to connect.
+    fn origin(name: &str, redirect_hosts: &[&str]) -> Origin {
+        let prefix = |text| Prefix::parse(text).unwrap();
+        let pairs = vec![
+            (prefix("corp.example"), "inner".to_owned()),
+            (prefix("corp.example/secret"), "vault".to_owned()),
+        ];
+        let settings = OriginSettings {
+            name: name.to_owned(),
+            base: Url::parse("http://127.0.0.1:1/go").unwrap(),
+            extra_roots: None,
+            basic: None,
+            redirect_hosts: redirect_hosts.iter().map(|host| (*host).to_owned()).collect(),
+            connect_timeout: Duration::from_secs(1),
+        };
+        let bindings = Arc::new(Bindings::new(pairs));
+        Origin::new(settings, Instance { via: "test".to_owned(), bindings }).unwrap()
+    }
+
+    fn left(origin: &Origin, path: &str) -> bool {
+        let request =
+            Request::parse(path, &Routes::new("", vec!["sum.example".to_owned()])).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let outcome = runtime.block_on(async {
+            let soon = Instant::now() + Duration::from_secs(5);
+            let deadlines = Deadlines { first_byte: soon, total: soon };
+            origin.get(&request, "00-0-0-00", deadlines).await
+        });
+        !matches!(outcome, Err(EgressError::PrivateName { .. }))
+    }
+
+    #[test]
+    fn a_private_name_leaves_only_for_the_origins_of_its_longest_prefix() {
+        let (public, inner, vault) =
+            (origin("public", &[]), origin("inner", &[]), origin("vault", &[]));
+        for (path, to) in [
+            ("/example.com/lib/@v/list", [true, true, true]),
+            ("/corp.example/lib/@v/list", [false, true, false]),
+            ("/corp.example/!lib/@v/list", [false, true, false]),
+            ("/corp.example/secret/x/@v/list", [false, false, true]),
+            ("/corp.example/!secret/x/@v/list", [false, false, true]),
+            ("/corp.example2/lib/@v/list", [true, true, true]),
+            ("/sumdb/sum.example/lookup/example.com/lib@v1.0.0", [true, true, true]),
+            ("/sumdb/sum.example/lookup/corp.example/lib@v1.0.0", [false, false, false]),
+        ] {
+            let found = [&public, &inner, &vault].map(|origin| left(origin, path));
+            assert_eq!(found, to, "{path}");
+        }
+    }
+
+    #[test]
+    fn addresses_and_names_of_the_house_are_local() {
+        for host in
+            ["127.0.0.1", "[::1]", "169.254.169.254", "localhost", "a.localhost", "intranet"]
+        {
+            assert!(is_local(host), "{host}");
+        }
+        assert!(!is_local("storage.example"));
+    }
+}
