@@ -21,7 +21,7 @@ pub(in crate::cli) struct Serve {
     /// Start without any other service: own certificate, own developer token, upstreams of your GOPROXY
     #[arg(long)]
     dev: bool,
-    /// The upstreams, in the list syntax of GOPROXY: <https://goproxy.example,https://second.example>
+    /// The upstreams, in the list syntax of GOPROXY: A,B goes on after 404 and 410, A|B after anything
     #[arg(long, value_name = "LIST")]
     upstream: Option<String>,
     /// Where to listen for modules [default: 127.0.0.1:8443]

@@ -80,7 +80,7 @@ pub(in crate::config) const SECTION: Section = Section {
         Key {
             name: "ops_listen",
             form: Form::Text,
-            preset: Preset::Value("127.0.0.1:9090"),
+            preset: Preset::Value("127.0.0.1:9464"),
             doc: "Where to listen for metrics and health checks: ADDRESS:PORT. It is not \
                   authenticated, so keep it off public addresses.",
         },
