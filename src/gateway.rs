@@ -20,7 +20,6 @@
 //! **How it fails.** See [`respond`] for the only table from kinds to statuses.
 
 pub mod account;
-pub mod coalesce;
 pub mod fetch;
 pub mod fill;
 pub mod own;

@@ -1,5 +1,7 @@
 //! The only place that spawns: every task has a name, an owner, an end, and is counted when it dies.
 
+pub mod flights;
+
 use std::fmt;
 use std::io;
 use std::sync::Arc;

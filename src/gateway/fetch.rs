@@ -10,9 +10,8 @@ use crate::cache::Found;
 use crate::cache::key::Key;
 use crate::content::Content;
 use crate::gateway::Error;
-use crate::gateway::coalesce::Flights;
-use crate::gateway::coalesce::Role;
 use crate::gateway::fill::Fill;
+use crate::gateway::fill::Outcome;
 use crate::goproxy::artifact::Artifact;
 use crate::goproxy::list;
 use crate::goproxy::request::FetchMode;
@@ -22,6 +21,8 @@ use crate::policy::decision::Permit;
 use crate::sumdb::Verified;
 use crate::sumdb::verifier::Verifier;
 use crate::tasks::Tasks;
+use crate::tasks::flights::Flights;
+use crate::tasks::flights::Role;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::CacheResult;
 use crate::telemetry::record::Record;
@@ -34,7 +35,7 @@ pub struct Fetcher {
     cache: Arc<Cache>,
     chain: Arc<Chain>,
     verifier: Verifier,
-    flights: Flights,
+    flights: Flights<Key, Outcome>,
     tasks: Tasks,
     telemetry: Arc<Telemetry>,
 }

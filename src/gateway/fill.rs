@@ -8,16 +8,19 @@ use crate::cache::Cache;
 use crate::cache::Found;
 use crate::cache::key::Key;
 use crate::gateway::Error;
-use crate::gateway::coalesce::Landing;
-use crate::gateway::coalesce::Outcome;
 use crate::policy::decision::Permit;
+use crate::sumdb::Verified;
 use crate::sumdb::verifier::Verifier;
+use crate::tasks::flights::Landing;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::FillResult;
 use crate::telemetry::record::Record;
 use crate::telemetry::trace::Stage;
 use crate::upstream::Chain;
 use crate::upstream::UpstreamError;
+
+/// What a fill comes to.
+pub(in crate::gateway) type Outcome = Result<Verified, Error>;
 
 /// One fill: a clone of the leader's permit, and the leader's record.
 #[derive(Debug)]
@@ -34,7 +37,7 @@ pub(in crate::gateway) struct Fill {
 impl Fill {
     /// Runs as a task of its own: the caller who started it may hang up. The landing ends the flight after the
     /// store, so whoever finds no flight finds the entry.
-    pub(in crate::gateway) async fn run(self, landing: Landing) -> Outcome {
+    pub(in crate::gateway) async fn run(self, landing: Landing<Key, Outcome>) -> Outcome {
         let outcome = self.fill().await;
         let result = match &outcome {
             Ok(_) => FillResult::Stored,
