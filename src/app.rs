@@ -33,6 +33,8 @@ use crate::identity::Anonymous;
 use crate::identity::Identity;
 use crate::identity::authenticator::Authenticator;
 use crate::identity::jwt::Jwt;
+use crate::identity::ldap::Ldap;
+use crate::identity::ldap::Standing;
 use crate::identity::token::TokenFile;
 use crate::identity::token::Tokens;
 use crate::policy;
@@ -76,7 +78,7 @@ pub fn build(config: &Config, runtime: &Handle) -> anyhow::Result<App> {
     let (accounts, threads) = accounts(config, &clock, &telemetry)?;
     let private = config.private.iter().map(|bound| bound.prefix.as_str().to_owned()).collect();
     let gateway = Gateway::new(Parts {
-        identity: identity(config, &clock, &telemetry),
+        identity: identity(config, &clock, &tasks, &telemetry)?,
         routes: Routes::new(&config.server.base_path, config.sumdb.names.clone()),
         policy,
         fetcher,
@@ -218,7 +220,12 @@ fn cache(
     Ok(Cache::new(tiers, freshness, Arc::clone(clock), Arc::clone(telemetry)))
 }
 
-fn identity(config: &Config, clock: &Arc<dyn Clock>, telemetry: &Arc<Telemetry>) -> Identity {
+fn identity(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    tasks: &Tasks,
+    telemetry: &Arc<Telemetry>,
+) -> anyhow::Result<Identity> {
     let settings = &config.identity;
     let tokens = TokenFile::new(settings.tokens_file.clone());
     let mut methods: Vec<Box<dyn Authenticator>> =
@@ -226,11 +233,17 @@ fn identity(config: &Config, clock: &Arc<dyn Clock>, telemetry: &Arc<Telemetry>)
     if !settings.jwt.is_empty() {
         methods.push(Box::new(Jwt::new(settings.jwt.clone(), Arc::clone(clock))));
     }
+    for (place, directory) in settings.ldap.iter().enumerate() {
+        let standing = if place == 0 { Standing::First } else { Standing::Other };
+        let ldap = Ldap::new(directory.clone(), standing, tasks.clone())
+            .with_context(|| format!("identity.ldap {}", directory.name))?;
+        methods.push(Box::new(ldap));
+    }
     let anonymous = match settings.anonymous {
         config::identity::Anonymous::Refused => Anonymous::Refused,
         config::identity::Anonymous::Allowed => Anonymous::Admitted,
     };
-    Identity::new(anonymous, settings.jwt_users.clone(), methods, Arc::clone(telemetry))
+    Ok(Identity::new(anonymous, settings.jwt_users.clone(), methods, Arc::clone(telemetry)))
 }
 
 type Threads = Vec<std::thread::JoinHandle<()>>;

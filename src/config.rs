@@ -28,6 +28,7 @@ pub mod audit;
 pub mod cache;
 pub mod identity;
 mod keys;
+pub mod ldap;
 pub mod policy;
 pub mod private;
 pub mod problem;

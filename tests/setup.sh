@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what building and testing need, where it is missing: a C toolchain (aws-lc and jemalloc are compiled from
-# source), git, curl, certificates, and a go command of at least 1.$1. Says nothing when all is there.
+# source), git, curl, certificates, a directory (slapd) for the tests, and a go command of at least 1.$1. Says nothing when all is there.
 set -eu
 go_minor=${1:-22}
 
@@ -14,6 +14,8 @@ missing=
 for pair in cc:build-essential make:build-essential git:git curl:curl; do
     has "${pair%%:*}" || missing="$missing ${pair#*:}"
 done
+[ -x /usr/sbin/slapd ] || missing="$missing slapd"
+has ldapadd || missing="$missing ldap-utils"
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
 
 # the minor number of the go command, or 0

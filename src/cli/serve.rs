@@ -84,11 +84,11 @@ fn greeting(config: &Config, listening: &Listening) -> String {
     let chain: Vec<&str> = config.upstream.chain.iter().map(|(name, _)| name.as_str()).collect();
     line("upstreams", if chain.is_empty() { "none".to_owned() } else { chain.join(", ") });
     line("private", format!("{} prefixes", config.private.len()));
-    let jwt = config.identity.jwt.len();
+    let (jwt, ldap) = (config.identity.jwt.len(), config.identity.ldap.len());
     line(
         "identity",
         format!(
-            "gateway tokens, {jwt} JWT issuers, anonymous {}",
+            "gateway tokens, {jwt} JWT issuers, {ldap} directories, anonymous {}",
             config.identity.anonymous.word()
         ),
     );

@@ -9,6 +9,8 @@ use crate::config::keys::Key;
 use crate::config::keys::Preset;
 use crate::config::keys::Section;
 use crate::config::keys::Times;
+use crate::config::ldap;
+use crate::config::ldap::LdapDirectory;
 use crate::config::problem::Wrong;
 use crate::config::reader::Reader;
 use crate::config::reader::Table;
@@ -26,6 +28,8 @@ pub struct Identity {
     pub jwt_users: Vec<String>,
     /// Issuers of JSON web tokens.
     pub jwt: Vec<JwtIssuer>,
+    /// Directories that know people by name and password.
+    pub ldap: Vec<LdapDirectory>,
 }
 
 /// What becomes of a caller without credentials.
@@ -176,11 +180,13 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<Identity> {
     let tokens_file = table.one("tokens_file", units::path);
     let jwt_users = table.list("jwt_users", units::text);
     let jwt = read_issuers(reader);
+    let ldap = ldap::read(reader);
     Some(Identity {
         anonymous: anonymous?,
         tokens_file: tokens_file?,
         jwt_users: jwt_users?,
         jwt: jwt?,
+        ldap: ldap?,
     })
 }
 

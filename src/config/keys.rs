@@ -3,6 +3,7 @@
 use crate::config::audit;
 use crate::config::cache;
 use crate::config::identity;
+use crate::config::ldap;
 use crate::config::policy;
 use crate::config::private;
 use crate::config::server;
@@ -87,11 +88,12 @@ impl Key {
 }
 
 /// Every section, in the order of the example file.
-pub(in crate::config) const SECTIONS: [&Section; 12] = [
+pub(in crate::config) const SECTIONS: [&Section; 13] = [
     &state::SECTION,
     &server::SECTION,
     &identity::SECTION,
     &identity::JWT,
+    &ldap::SECTION,
     &policy::SECTION,
     &upstream::SECTION,
     &upstream::SERVERS,

@@ -358,11 +358,15 @@ fn the_example_file_still_loads_with_every_setting_uncommented() {
         let setting = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));
         setting.unwrap_or(line).replace("/etc/modgate", &here)
     };
-    let given_once = |line: &String| !line.starts_with("password = ");
+    // a secret is given as itself or as a file, and users are found by a search or by a template
+    let once = ["password = ", "bind_password = ", "bind_template = "];
+    let given_once = |line: &String| !once.iter().any(|other| line.starts_with(other));
     let example = crate::config::show::example();
     let lines: Vec<String> = example.lines().map(uncomment).filter(given_once).collect();
     world.write("modgate.toml", &lines.join("\n"), 0o600);
-    for file in ["tls.crt", "tls.key", "corp-ca.pem", "inner-password"] {
+    for file in
+        ["tls.crt", "tls.key", "corp-ca.pem", "inner-password", "ldap-ca.pem", "ldap-password"]
+    {
         world.write(file, "x", 0o600);
     }
     std::fs::create_dir(world.path("policy")).unwrap();

@@ -246,6 +246,8 @@ label! {
         Anonymous = "anonymous",
         /// A JSON web token.
         Jwt = "jwt",
+        /// A name and a password, judged by a directory.
+        Ldap = "ldap",
         /// A gateway token.
         Token = "token",
         /// A shape we do not know.

@@ -172,7 +172,16 @@ const DOORS: &[(&str, Reach)] = &[
     ("actix_server", Reach::In(&["src/server"])),
     ("actix_service", Reach::In(&["src/server"])),
     // the client's failures hold the TLS library's own errors, which are told apart there
-    ("rustls", Reach::In(&["src/server/tls.rs", "src/egress/classify.rs"])),
+    // the listener, and the directory's client, which takes a finished configuration
+    (
+        "rustls",
+        Reach::In(&[
+            "src/server/tls.rs",
+            "src/egress/classify.rs",
+            "src/identity/ldap.rs",
+            "src/identity/ldap",
+        ]),
+    ),
     ("tokio_rustls", Reach::In(&["src/server"])),
     ("rcgen", Reach::In(&["src/server/devca.rs"])),
     ("rustix", Reach::In(&["src/server/body.rs"])),
@@ -192,7 +201,8 @@ const DOORS: &[(&str, Reach)] = &[
     ("metrics_process", Reach::In(&["src/telemetry"])),
     ("jsonwebtoken", Reach::In(&["src/identity"])),
     ("casbin", Reach::In(&["src/policy"])),
-    ("quick_cache", Reach::In(&["src/policy"])),
+    ("quick_cache", Reach::In(&["src/policy", "src/identity/remembered.rs"])),
+    ("ldap3", Reach::In(&["src/identity/ldap.rs", "src/identity/ldap"])),
     ("moka", Reach::In(&["src/cache/memory.rs"])),
     ("object_store", Reach::In(&["src/cache/blob.rs"])),
     // spools; and files that are replaced whole

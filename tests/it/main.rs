@@ -12,6 +12,7 @@ mod fallback;
 mod go_command;
 mod hostile;
 mod kill;
+mod ldap;
 mod memory;
 mod private;
 mod record;

@@ -1,0 +1,352 @@
+//! Names and passwords, judged by a directory: search, then bind as whoever was found, then read groups.
+//!
+//! * An empty password is refused before anything is asked: some directories answer success to it.
+//! * A name goes into a filter or a DN escaped (RFC 4515, RFC 4514), and exactly one entry must come of it.
+//! * A password is tried on a connection of its own that is used for nothing else. Searches run on pooled connections
+//!   of the service account, which never become anybody else.
+//! * An unknown name costs a bind as well, against a name that does not exist: the time tells nothing.
+//! * Result code 49 is 401. Everything else that is not success, a time-out and a lost connection are 503, are not
+//!   remembered, and are nobody's failed login.
+//! * Servers are asked in order within one deadline; one that failed five times rests for a few seconds.
+
+mod breaker;
+mod connection;
+mod groups;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use ldap3::Scope;
+use ldap3::SearchEntry;
+use ldap3::dn_escape;
+use ldap3::ldap_escape;
+use rustls::ClientConfig;
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::sync::Semaphore;
+
+use crate::config::ldap::Find;
+use crate::config::ldap::LdapDirectory;
+use crate::identity::IdentityError;
+use crate::identity::authenticator::Authenticator;
+use crate::identity::caller::Caller;
+use crate::identity::caller::encode_name;
+use crate::identity::credentials::Credentials;
+use crate::identity::ldap::breaker::Breaker;
+use crate::identity::ldap::connection::Bound;
+use crate::identity::ldap::connection::Lost;
+use crate::identity::ldap::connection::Pool;
+use crate::identity::remembered::Fingerprint;
+use crate::identity::remembered::NoRandomness;
+use crate::identity::remembered::Outcome;
+use crate::identity::remembered::Remembered;
+use crate::tasks::Tasks;
+use crate::tasks::flights::Flights;
+use crate::telemetry::labels::AuthMethod;
+use crate::telemetry::labels::AuthResult;
+
+/// Why a directory cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LdapError {
+    /// The file of authorities cannot be used.
+    #[error("{0}: {1}: give a PEM file of certificate authorities")]
+    Authorities(String, String),
+    /// TLS cannot be set up.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// No keyed hash without a key.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+}
+
+/// Judges names and passwords.
+#[derive(Debug)]
+pub struct Ldap {
+    directory: Arc<Directory>,
+    standing: Standing,
+}
+
+/// Which names a directory judges. A name chooses its directory by shape, and no other is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Names without a slash, and those that begin with its own name and a slash.
+    First,
+    /// Only those that begin with its own name and a slash, such as `partners/alice`.
+    Other,
+}
+
+#[derive(Debug)]
+struct Directory {
+    settings: LdapDirectory,
+    servers: Vec<Server>,
+    remembered: Remembered,
+    flights: Flights<Fingerprint, Outcome>,
+    slots: Semaphore,
+    waiting: AtomicUsize,
+    tasks: Tasks,
+}
+
+#[derive(Debug)]
+struct Server {
+    pool: Pool,
+    breaker: Breaker,
+}
+
+/// What one server says about a name and a password.
+enum Said {
+    /// Who it is, and their groups.
+    Known { id: String, groups: Vec<String> },
+    /// It is not them, with a reason for the audit.
+    Unknown(String),
+}
+
+impl Ldap {
+    /// A directory from its settings.
+    pub fn new(
+        settings: LdapDirectory,
+        standing: Standing,
+        tasks: Tasks,
+    ) -> Result<Self, LdapError> {
+        let tls = settings.ca_file.as_deref().map(client_tls).transpose()?.map(Arc::new);
+        let servers = settings
+            .servers
+            .iter()
+            .map(|url| Server {
+                pool: Pool::new(url.clone(), settings.protection, tls.clone(), settings.times),
+                breaker: Breaker::default(),
+            })
+            .collect();
+        let remembered = Remembered::new(settings.cache_ttl, settings.failure_ttl)?;
+        let directory = Arc::new(Directory {
+            settings,
+            servers,
+            remembered,
+            flights: Flights::default(),
+            slots: Semaphore::new(AT_ONCE),
+            waiting: AtomicUsize::new(0),
+            tasks,
+        });
+        Ok(Self { directory, standing })
+    }
+
+    /// The name as the directory knows it; `None` if another directory is meant.
+    fn own_name<'a>(&self, user: &'a str) -> Option<&'a str> {
+        match (user.split_once('/'), self.standing) {
+            (Some((realm, name)), _) => (realm == self.directory.settings.name).then_some(name),
+            (None, Standing::First) => Some(user),
+            (None, Standing::Other) => None,
+        }
+    }
+
+    /// Asks the service account's password of every server, for `check-config --probe`: what each said.
+    pub async fn probe(&self) -> Vec<(String, Result<(), String>)> {
+        let mut said = Vec::new();
+        for server in &self.directory.servers {
+            let outcome = self.directory.probe(server).await.map_err(|lost| lost.to_string());
+            said.push((server.pool.url().to_string(), outcome));
+        }
+        said
+    }
+
+    async fn judge(&self, user: &str, password: &str) -> Outcome {
+        if password.is_empty() || user.is_empty() {
+            return Err(refused("an empty name or password".to_owned()));
+        }
+        let fingerprint = self.directory.remembered.fingerprint(user, password);
+        if let Some(outcome) = self.directory.remembered.look(&fingerprint) {
+            return outcome;
+        }
+        let (flight, _role) = self.directory.flights.board(&fingerprint, |landing| {
+            let directory = Arc::clone(&self.directory);
+            let (user, password) = (user.to_owned(), password.to_owned());
+            let running = self.directory.tasks.run("ldap login", async move {
+                let outcome = directory.login(&user, &password).await;
+                directory.remembered.keep(fingerprint, &outcome);
+                drop(landing);
+                outcome
+            });
+            async move { running.await.unwrap_or_else(|gone| Err(unavailable(gone.to_string()))) }
+                .boxed()
+        });
+        flight.await
+    }
+}
+
+impl Directory {
+    /// One login, within its deadline and its place among the logins under way.
+    async fn login(&self, user: &str, password: &str) -> Outcome {
+        let _place = Waiting::enter(&self.waiting)
+            .ok_or_else(|| unavailable("too many logins wait".to_owned()))?;
+        let walk = async {
+            let _slot =
+                self.slots.acquire().await.map_err(|_| unavailable("stopping".to_owned()))?;
+            self.walk(user, password).await
+        };
+        match tokio::time::timeout(self.settings.times.total, walk).await {
+            Ok(outcome) => outcome,
+            Err(_late) => Err(unavailable("no server answered in time".to_owned())),
+        }
+    }
+
+    async fn walk(&self, user: &str, password: &str) -> Outcome {
+        let mut last = "every server rests after failures".to_owned();
+        for server in &self.servers {
+            let Some(attempt) = server.breaker.attempt() else { continue };
+            match self.ask(server, user, password).await {
+                Ok(said) => {
+                    attempt.succeeded();
+                    return self.outcome(user, said);
+                }
+                Err(lost) => last = format!("{}: {lost}", server.pool.url()),
+            }
+        }
+        Err(unavailable(last))
+    }
+
+    fn outcome(&self, user: &str, said: Said) -> Outcome {
+        let (id, groups) = match said {
+            Said::Known { id, groups } => (id, groups),
+            Said::Unknown(why) => return Err(refused(format!("{}: {why}", encode_name(user)))),
+        };
+        let realm = &self.settings.name;
+        let principal = format!("user:ldap/{realm}:{}", encode_name(&id));
+        let groups =
+            groups.iter().map(|name| format!("group:ldap/{realm}:{}", encode_name(name))).collect();
+        let detail = format!("directory {realm}");
+        Ok(Arc::new(Caller::recognised(principal, groups, AuthMethod::Ldap, detail)))
+    }
+
+    async fn ask(&self, server: &Server, user: &str, password: &str) -> Result<Said, Lost> {
+        match &self.settings.find {
+            Find::Template(template) => {
+                let dn = template.replace("{user}", &dn_escape(user));
+                let mut own = server.pool.open(&self.tasks).await?;
+                match own.bind(&dn, password).await? {
+                    Bound::Refused(why) => Ok(Said::Unknown(why)),
+                    // there is no service account, so the user reads their own groups
+                    Bound::Good => {
+                        let groups = groups::of(&mut own, &self.settings.groups, &dn).await?;
+                        Ok(Said::Known { id: user.to_lowercase(), groups })
+                    }
+                }
+            }
+            Find::Search { bind_dn, bind_password, base, filter, id } => {
+                let service = (bind_dn.as_str(), bind_password.expose().as_str());
+                let mut searching = server.pool.bound(service, &self.tasks).await?;
+                let filter = filter.replace("{user}", &ldap_escape(user));
+                let found = searching.search(base, Scope::Subtree, &filter, &[id.as_str()]).await?;
+                let entry = match <[SearchEntry; 1]>::try_from(found) {
+                    Ok([entry]) => Some(entry),
+                    Err(_none_or_several) => None,
+                };
+                let nobody = format!("cn=nobody-{},{base}", uuid::Uuid::new_v4().simple());
+                let dn = entry.as_ref().map_or(nobody.as_str(), |entry| entry.dn.as_str());
+                let bound = server.pool.open(&self.tasks).await?.bind(dn, password).await?;
+                let said = match (entry, bound) {
+                    (Some(entry), Bound::Good) => {
+                        let groups =
+                            groups::of(&mut searching, &self.settings.groups, &entry.dn).await?;
+                        let own =
+                            entry.attrs.iter().find(|(name, _)| name.eq_ignore_ascii_case(id));
+                        let own = own.and_then(|(_, values)| values.first()).cloned();
+                        Said::Known { id: own.unwrap_or_else(|| user.to_lowercase()), groups }
+                    }
+                    (Some(_), Bound::Refused(why)) => Said::Unknown(why),
+                    (None, _) => Said::Unknown("no such name, or several".to_owned()),
+                };
+                server.pool.give_back(searching);
+                Ok(said)
+            }
+        }
+    }
+
+    async fn probe(&self, server: &Server) -> Result<(), Lost> {
+        match &self.settings.find {
+            Find::Template(_) => server.pool.open(&self.tasks).await.map(|_| ()),
+            Find::Search { bind_dn, bind_password, base, .. } => {
+                let service = (bind_dn.as_str(), bind_password.expose().as_str());
+                let mut searching = server.pool.bound(service, &self.tasks).await?;
+                searching.search(base, Scope::Base, "(objectClass=*)", &["1.1"]).await.map(|_| ())
+            }
+        }
+    }
+}
+
+impl Authenticator for Ldap {
+    fn takes(&self, credentials: &Credentials) -> bool {
+        match credentials {
+            Credentials::Password { user, .. } => self.own_name(user).is_some(),
+            Credentials::None | Credentials::GatewayToken(_) | Credentials::Jwt(_) => false,
+        }
+    }
+
+    fn authenticate<'a>(
+        &'a self,
+        credentials: &'a Credentials,
+    ) -> BoxFuture<'a, Result<Arc<Caller>, IdentityError>> {
+        Box::pin(async move {
+            match credentials {
+                Credentials::Password { user, password } => {
+                    self.judge(self.own_name(user).unwrap_or(user), password.expose()).await
+                }
+                Credentials::None | Credentials::GatewayToken(_) | Credentials::Jwt(_) => {
+                    Err(IdentityError::Missing)
+                }
+            }
+        })
+    }
+}
+
+/// A login that waits or runs; there is a bound to their number.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn enter(count: &'a AtomicUsize) -> Option<Self> {
+        let place = Self(count);
+        (count.fetch_add(1, Ordering::SeqCst) < WAITING).then_some(place)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn refused(detail: String) -> IdentityError {
+    IdentityError::Refused { method: AuthMethod::Ldap, result: AuthResult::BadCredentials, detail }
+}
+
+fn unavailable(detail: String) -> IdentityError {
+    IdentityError::Unavailable { method: AuthMethod::Ldap, detail }
+}
+
+/// Trusts the authorities of a file and nobody else.
+fn client_tls(path: &Path) -> Result<ClientConfig, LdapError> {
+    let failed = |why: String| LdapError::Authorities(path.display().to_string(), why);
+    let mut roots = RootCertStore::empty();
+    let found = CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?;
+    for certificate in found {
+        let certificate = certificate.map_err(|error| failed(error.to_string()))?;
+        roots.add(certificate).map_err(|error| failed(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(failed("it holds no certificate".to_owned()));
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(config)
+}
+
+/// Logins at once: a directory is shared with others.
+const AT_ONCE: usize = 32;
+/// Logins that run or wait; beyond that the answer is 503 at once.
+const WAITING: usize = 288;

@@ -1,0 +1,208 @@
+//! Connections to one server: a deadline on every operation, and whatever went wrong ends the connection.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use ldap3::LdapConnAsync;
+use ldap3::LdapConnSettings;
+use ldap3::Scope;
+use ldap3::SearchEntry;
+use ldap3::SearchOptions;
+use rustls::ClientConfig;
+use tokio::time::timeout;
+use url::Url;
+
+use crate::config::ldap::Limits;
+use crate::config::ldap::Protection;
+use crate::tasks::Tasks;
+
+/// The server could not judge: nobody's fault who asks.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::identity::ldap) enum Lost {
+    /// No connection, or it broke.
+    #[error("{0}")]
+    Connection(#[from] ldap3::LdapError),
+    /// Nothing came in time.
+    #[error("no answer in time to {0}")]
+    Late(&'static str),
+    /// A result that is neither success nor a refusal.
+    #[error("{0} ended with result {1}: {2}")]
+    Result(&'static str, u32, String),
+    /// The service account is refused.
+    #[error("the service account is refused: {0}: correct bind_dn and its password")]
+    Service(String),
+}
+
+/// What became of a bind.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::identity::ldap) enum Bound {
+    Good,
+    /// Invalid credentials, with what the server added; for the audit only.
+    Refused(String),
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(in crate::identity::ldap) struct Connection {
+    ldap: ldap3::Ldap,
+    operation: Duration,
+    born: Instant,
+    used: Instant,
+}
+
+impl Connection {
+    /// Proves a password. A DN that does not exist is refused like a wrong password.
+    pub(in crate::identity::ldap) async fn bind(
+        &mut self,
+        dn: &str,
+        password: &str,
+    ) -> Result<Bound, Lost> {
+        let bind = self.ldap.with_timeout(self.operation).simple_bind(dn, password);
+        let result = within(self.operation, "a bind", bind).await?;
+        match result.rc {
+            0 => Ok(Bound::Good),
+            49 => Ok(Bound::Refused(format!("invalid credentials {}", result.text))),
+            rc => Err(Lost::Result("a bind", rc, result.text)),
+        }
+    }
+
+    /// Searches; more entries than there should be are as good as two, and no such base is none.
+    pub(in crate::identity::ldap) async fn search(
+        &mut self,
+        base: &str,
+        scope: Scope,
+        filter: &str,
+        attributes: &[&str],
+    ) -> Result<Vec<SearchEntry>, Lost> {
+        let options = SearchOptions::new().sizelimit(ENTRIES_LIMIT);
+        let search = self.ldap.with_search_options(options).with_timeout(self.operation).search(
+            base,
+            scope,
+            filter,
+            attributes.to_vec(),
+        );
+        let ldap3::SearchResult(entries, result) =
+            within(self.operation, "a search", search).await?;
+        self.used = Instant::now();
+        match result.rc {
+            0 | 4 | 32 => Ok(entries
+                .into_iter()
+                .filter(|entry| !entry.is_ref() && !entry.is_intermediate())
+                .map(SearchEntry::construct)
+                .collect()),
+            rc => Err(Lost::Result("a search", rc, result.text)),
+        }
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    what: &'static str,
+    work: impl Future<Output = ldap3::result::Result<T>>,
+) -> Result<T, Lost> {
+    match timeout(limit, work).await {
+        Ok(done) => Ok(done?),
+        Err(_late) => Err(Lost::Late(what)),
+    }
+}
+
+/// Connections of the service account that nobody uses just now.
+#[derive(Debug)]
+pub(in crate::identity::ldap) struct Pool {
+    url: Url,
+    protection: Protection,
+    tls: Option<Arc<ClientConfig>>,
+    limits: Limits,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Pool {
+    pub(in crate::identity::ldap) fn new(
+        url: Url,
+        protection: Protection,
+        tls: Option<Arc<ClientConfig>>,
+        limits: Limits,
+    ) -> Self {
+        Self { url, protection, tls, limits, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Which server.
+    pub(in crate::identity::ldap) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// A new connection on which nobody is bound yet.
+    pub(in crate::identity::ldap) async fn open(&self, tasks: &Tasks) -> Result<Connection, Lost> {
+        let mut settings = LdapConnSettings::new()
+            .set_conn_timeout(self.limits.connect)
+            .set_starttls(self.protection == Protection::StartTls);
+        if let Some(tls) = &self.tls {
+            settings = settings.set_config(Arc::clone(tls));
+        }
+        let connecting = LdapConnAsync::with_settings(settings, self.url.as_str());
+        let (driver, ldap) = within(self.limits.connect, "a connection", connecting).await?;
+        let stop = tasks.stop().clone();
+        // it ends with the last handle of the connection, with the connection, or with us
+        let _driving = tasks.run("ldap connection", async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                _ended = driver.drive() => {}
+            }
+        });
+        let now = Instant::now();
+        Ok(Connection { ldap, operation: self.limits.operation, born: now, used: now })
+    }
+
+    /// A connection of the service account: an idle one that still answers, or a new one.
+    pub(in crate::identity::ldap) async fn bound(
+        &self,
+        (dn, password): (&str, &str),
+        tasks: &Tasks,
+    ) -> Result<Connection, Lost> {
+        while let Some(mut idle) = self.take() {
+            // load balancers drop connections without a word: only one that answers is used again
+            let fresh = idle.used.elapsed() < SURE;
+            if fresh || idle.search("", Scope::Base, "(objectClass=*)", &["1.1"]).await.is_ok() {
+                return Ok(idle);
+            }
+        }
+        let mut connection = self.open(tasks).await?;
+        match connection.bind(dn, password).await? {
+            Bound::Good => Ok(connection),
+            Bound::Refused(why) => Err(Lost::Service(why)),
+        }
+    }
+
+    fn take(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(mut connection) = idle.pop() {
+            let young = connection.born.elapsed() < OLDEST && connection.used.elapsed() < IDLE;
+            if young && !connection.ldap.is_closed() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next search. One on which anything failed must not come back.
+    pub(in crate::identity::ldap) fn give_back(&self, connection: Connection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < KEPT {
+            idle.push(connection);
+        }
+    }
+}
+
+/// More groups than that are a mistake; for a user two are too many already.
+const ENTRIES_LIMIT: i32 = 10_000;
+/// A connection that answered so recently is not asked whether it lives.
+const SURE: Duration = Duration::from_secs(1);
+/// Idle connections are closed after that.
+const IDLE: Duration = Duration::from_mins(1);
+/// And every one after that, so that a changed address is noticed.
+const OLDEST: Duration = Duration::from_mins(10);
+/// Idle connections of one server.
+const KEPT: usize = 8;

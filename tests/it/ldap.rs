@@ -1,0 +1,311 @@
+//! A directory judges names and passwords: a real slapd, stopped, frozen, and asked hostile names.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::support::client::Client;
+use crate::support::gateway::Gateway;
+use crate::support::gateway::Setup;
+use crate::support::go::Go;
+use crate::support::slapd::People;
+use crate::support::slapd::Slapd;
+use crate::support::slapd::free_port;
+use crate::support::tree::Tree;
+use crate::support::until;
+
+fn corp() -> People {
+    People::new()
+        .person("alice")
+        .person("bob")
+        .person("bob,x")
+        .person("*")
+        .group("go-dev", &["alice"])
+        .group("engineering", &["group:go-dev"])
+        .group("everybody", &["group:engineering", "bob"])
+        .group("circle", &["group:everybody"])
+}
+
+fn over(settings: &str) -> Gateway {
+    let tree = Tree::new();
+    Setup::over(&format!("file://{}", tree.path().display())).with(settings).start()
+}
+
+fn whoami(client: &Client) -> (u16, Value) {
+    let answer = client.get("/-/whoami");
+    (answer.status, serde_json::from_slice(&answer.body).unwrap_or(Value::Null))
+}
+
+fn login(gateway: &Gateway, name: &str) -> Client {
+    gateway.stranger().basic(name, &format!("{name}-pw"))
+}
+
+#[test]
+fn a_name_and_its_password_are_a_caller_with_nested_groups() {
+    let slapd = Slapd::with(&corp());
+    let gateway = over(&slapd.settings(""));
+    let (status, alice) = whoami(&login(&gateway, "alice"));
+    assert_eq!(status, 200);
+    assert_eq!(alice["principal"], "user:ldap/corp:alice");
+    let groups: Vec<_> =
+        alice["groups"].as_array().unwrap().iter().map(|group| group.as_str().unwrap()).collect();
+    let expected = ["circle", "engineering", "everybody", "go-dev"]
+        .map(|group| format!("group:ldap/corp:{group}"));
+    assert_eq!(groups, expected);
+    // another spelling of the name is the same caller
+    let (_, loud) = whoami(&gateway.stranger().basic("ALICE", "alice-pw"));
+    assert_eq!(loud["principal"], "user:ldap/corp:alice");
+    assert_eq!(whoami(&gateway.stranger().basic("alice", "wrong")).0, 401);
+    assert_eq!(whoami(&gateway.stranger().basic("nobody", "wrong")).0, 401);
+    let all = gateway.audited(4, "logins", |event| event["event"] != "");
+    assert!(!format!("{all:?}{}", gateway.output()).contains("alice-pw"));
+}
+
+#[test]
+fn groups_come_from_memberof_as_well_and_starttls_and_templates_work() {
+    let slapd = Slapd::with(&corp());
+    let member = over(&slapd.settings("group_mode = \"memberof\""));
+    let (_, alice) = whoami(&login(&member, "alice"));
+    assert_eq!(alice["groups"].as_array().unwrap().len(), 4, "{alice}");
+    let plain = format!("\"ldap://localhost:{}\"", slapd.plain_port());
+    let starttls = over(&slapd.settings_for(&plain, "starttls = true"));
+    assert_eq!(whoami(&login(&starttls, "alice")).0, 200);
+    let settings = slapd.settings("bind_template = \"uid={user},ou=people,dc=corp,dc=example\"");
+    let without: String = settings
+        .lines()
+        .filter(|line| !line.starts_with("bind_dn") && !line.starts_with("bind_password"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let template = over(&without);
+    for name in ["alice", "bob,x"] {
+        assert_eq!(whoami(&login(&template, name)).0, 200, "{name}");
+    }
+}
+
+#[test]
+fn no_trick_in_a_name_yields_another_entry() {
+    let slapd = Slapd::with(&corp());
+    let gateway = over(&slapd.settings(""));
+    for name in ["bob,x", "*"] {
+        let (status, who) = whoami(&login(&gateway, name));
+        assert_eq!(status, 200, "{name}");
+        let own = if name == "*" { "user:ldap/corp:%2A" } else { "user:ldap/corp:bob%2Cx" };
+        assert_eq!(who["principal"], own);
+    }
+    let tricks = [
+        "ali*",
+        "a*",
+        "**",
+        "alice)(uid=*",
+        "*)(uid=alice",
+        "alice)(|(uid=*",
+        "alice\0",
+        "(uid=alice)",
+        "alice)",
+        "(",
+        "alice,ou=people",
+        "uid=alice",
+        "\\61lice",
+        "alice\\2a",
+        "alice ",
+        " alice",
+        "a\u{301}lice",
+        "\u{ff41}lice",
+        "alice+cn=alice",
+        "|(uid=alice)",
+        "&",
+        "!(uid=bob)",
+        "alice#",
+        "",
+        "admin",
+        "cn=admin,dc=corp,dc=example",
+        "cn=modgate,ou=services,dc=corp,dc=example",
+    ];
+    for trick in tricks {
+        for password in ["alice-pw", "admin", "service-pw", ""] {
+            let (status, who) = whoami(&gateway.stranger().basic(trick, password));
+            // spellings that the directory itself takes for alice, with her password, are alice and nobody else
+            let spelling = trick.trim() == "alice" || trick == "\u{ff41}lice";
+            let same =
+                who["principal"] == "user:ldap/corp:alice" && spelling && password == "alice-pw";
+            assert!(matches!(status, 400 | 401) || same, "{trick:?} {password:?}: {status} {who}");
+        }
+    }
+    // an empty password is refused before the directory is asked
+    let before = slapd.binds();
+    assert_eq!(whoami(&gateway.stranger().basic("alice", "")).0, 401);
+    assert_eq!(slapd.binds(), before);
+}
+
+#[test]
+fn two_hundred_callers_at_once_have_their_own_groups_and_no_others() {
+    let mut people = People::new();
+    for n in 0..200 {
+        people = people.person(&format!("user{n}"));
+    }
+    for n in 0..200 {
+        people = people.group(&format!("team{n}"), &[&format!("user{n}")]);
+    }
+    let slapd = Slapd::with(&people);
+    let gateway = over(&slapd.settings("total_timeout = \"20s\"\noperation_timeout = \"10s\""));
+    let logins: Vec<_> = (0..200)
+        .map(|n| {
+            let client = login(&gateway, &format!("user{n}"));
+            std::thread::spawn(move || (n, whoami(&client)))
+        })
+        .collect();
+    for login in logins {
+        let (n, (status, who)) = login.join().unwrap();
+        assert_eq!(status, 200, "{n}: {who}");
+        assert_eq!(who["principal"], format!("user:ldap/corp:user{n}"));
+        assert_eq!(who["groups"], serde_json::json!([format!("group:ldap/corp:team{n}")]));
+    }
+}
+
+#[test]
+fn three_hundred_modules_of_one_caller_cost_one_bind() {
+    let slapd = Slapd::with(&corp());
+    let mut tree = Tree::new();
+    let mut requires = String::new();
+    for n in 0..300 {
+        tree.module(&format!("example.com/mod{n:03}"), "v1.0.0", &[]);
+        requires.extend(["require example.com/mod", &format!("{n:03}"), " v1.0.0\n"]);
+    }
+    let policy = tempfile::tempdir().unwrap();
+    copy_policy(policy.path(), "g, group:ldap/corp:go-dev, role:developers\n");
+    let settings =
+        format!("[policy]\ndir = \"{}\"\n\n{}", policy.path().display(), slapd.settings(""));
+    let gateway = Setup::over(&format!("file://{}", tree.path().display())).with(&settings).start();
+    let project = tempfile::tempdir().unwrap();
+    std::fs::write(
+        project.path().join("go.mod"),
+        format!("module example.com/main\n\ngo 1.21\n\n{requires}"),
+    )
+    .unwrap();
+    std::fs::write(project.path().join("go.sum"), tree.gosum()).unwrap();
+    let netrc = project.path().join("netrc");
+    std::fs::write(
+        &netrc,
+        format!("machine localhost:{} login alice password alice-pw\n", gateway.address.port()),
+    )
+    .unwrap();
+    let go = Go::at(&gateway).with("NETRC", &netrc.display().to_string());
+    let said = go.run(project.path(), &["mod", "download"]);
+    assert!(said.ok, "{}", said.err);
+    assert_eq!(slapd.binds(), 1);
+    // bob is in no group that the policy knows
+    assert_eq!(login(&gateway, "bob").get("/example.com/mod000/@v/list").status, 403);
+}
+
+fn copy_policy(to: &std::path::Path, roles: &str) {
+    let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+    for name in [
+        "model.conf",
+        "roles.csv",
+        "rules/00-baseline.csv",
+        "rules/20-teams/payments.csv",
+        "rules/90-security.csv",
+        "tests/baseline.toml",
+    ] {
+        let target = to.join(name);
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::copy(from.join(name), target).unwrap();
+    }
+    let path = to.join("roles.csv");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(path, text + roles).unwrap();
+}
+
+/// A login that cannot be judged: 503 with a time to come back, within two seconds.
+fn unavailable(gateway: &Gateway, name: &str) {
+    let begun = Instant::now();
+    let answer = login(gateway, name).get("/-/whoami");
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert_eq!(answer.header("retry-after"), "5");
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_directory_that_is_gone_is_503_for_new_callers_and_nothing_for_known_ones() {
+    let mut slapd = Slapd::with(&corp());
+    let gateway = over(&slapd.settings(""));
+    let alice = login(&gateway, "alice");
+    assert_eq!(whoami(&alice).0, 200);
+    slapd.stop();
+    for _ in 0..8 {
+        unavailable(&gateway, "bob");
+        assert_eq!(whoami(&alice).0, 200);
+    }
+    slapd.start_again();
+    let begun = Instant::now();
+    until("bob can log in", || whoami(&login(&gateway, "bob")).0 == 200);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let refused = gateway.audited(8, "logins that could not be judged", |event| {
+        event["actor"]["result"] == "backend_unavailable"
+    });
+    assert!(
+        refused.iter().all(|event| event["outcome"] == "failed" && event["http"]["status"] == 503)
+    );
+}
+
+#[test]
+fn a_frozen_directory_is_503_within_two_seconds_and_piles_nothing_up() {
+    let slapd = Slapd::with(&corp());
+    let gateway = over(&slapd.settings(""));
+    let alice = login(&gateway, "alice");
+    assert_eq!(whoami(&alice).0, 200);
+    slapd.signal("STOP");
+    let logins: Vec<_> = (0..40)
+        .map(|n| {
+            let client = login(&gateway, &format!("nobody{n}"));
+            std::thread::spawn(move || {
+                let begun = Instant::now();
+                (client.get("/-/whoami").status, begun.elapsed())
+            })
+        })
+        .collect();
+    for login in logins {
+        let (status, took) = login.join().unwrap();
+        assert_eq!(status, 503);
+        assert!(took < Duration::from_secs(3), "{took:?}");
+    }
+    assert_eq!(whoami(&alice).0, 200);
+    slapd.signal("CONT");
+    let begun = Instant::now();
+    until("bob can log in", || whoami(&login(&gateway, "bob")).0 == 200);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    until("nothing is under way", || gateway.metric("modgate_http_requests_in_flight") < 0.5);
+}
+
+#[test]
+fn the_next_server_answers_when_the_first_is_gone() {
+    let slapd = Slapd::with(&corp());
+    let servers = format!(
+        "\"ldaps://localhost:{}\", \"ldaps://localhost:{}\"",
+        free_port(),
+        slapd.tls_port()
+    );
+    let gateway = over(&slapd.settings_for(&servers, ""));
+    assert_eq!(whoami(&login(&gateway, "alice")).0, 200);
+}
+
+#[test]
+fn a_wrong_authority_or_service_password_is_503_and_the_log_says_why() {
+    let slapd = Slapd::with(&corp());
+    let other = tempfile::tempdir().unwrap();
+    let foreign = crate::support::authority::Authority::make(other.path());
+    let settings = slapd.settings("");
+    let ours = settings.lines().find(|line| line.starts_with("ca_file")).unwrap();
+    let gateway = over(&settings.replace(ours, &format!("ca_file = \"{}\"", foreign.ca.display())));
+    unavailable(&gateway, "alice");
+    let told = gateway
+        .audited(1, "the refusal", |event| event["actor"]["result"] == "backend_unavailable");
+    let detail = told[0]["actor"]["detail"].as_str().unwrap();
+    assert!(detail.contains("certificate") || detail.contains("UnknownIssuer"), "{detail}");
+    let gateway = over(&settings.replace("cn=modgate", "cn=somebody"));
+    unavailable(&gateway, "alice");
+    let told = gateway
+        .audited(1, "the refusal", |event| event["actor"]["result"] == "backend_unavailable");
+    assert!(told[0]["actor"]["detail"].as_str().unwrap().contains("bind_dn"), "{told:?}");
+}
