@@ -21,8 +21,10 @@
 //!
 //! **How it fails.** Every error, panic or doubt inside a decision is a denial. A policy loads whole or not at all.
 
+mod ancestors;
 pub mod decision;
 mod engine;
+mod files;
 mod index;
 mod loader;
 mod roles;
@@ -43,7 +45,7 @@ use crate::identity::caller::Caller;
 use crate::policy::decision::Explanation;
 use crate::policy::decision::Permit;
 use crate::policy::decision::Refusal;
-use crate::policy::loader::Files;
+use crate::policy::files::Files;
 use crate::policy::snapshot::Snapshot;
 
 pub use crate::policy::loader::LoadError;

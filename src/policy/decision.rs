@@ -71,7 +71,7 @@ impl Permit {
 
     /// Whether anybody at all may have it, so that anybody may keep it.
     pub fn open(&self) -> bool {
-        self.snapshot.is_open(&self.request)
+        !self.private && self.snapshot.is_open(&self.request)
     }
 
     /// Whether a version may stand in a list that this caller is shown.
@@ -141,9 +141,9 @@ impl Fault for Refusal {
         let path = self.request.module_path().unwrap_or("this");
         if self.verdict.decision == Decision::Absent {
             return if self.private {
-                format!("denied: {path}: above what you may read").into()
+                fitted(&format!("denied: {path}: above what you may read")).into()
             } else {
-                format!("not found: {path}: nothing is served here").into()
+                fitted(&format!("not found: {path}: nothing is served here")).into()
             };
         }
         let rule = match (&self.verdict.rule, self.verdict.reason) {
@@ -151,17 +151,19 @@ impl Fault for Refusal {
             (Some(rule), _) => format!("rule {rule} (deny)"),
             (None, _) => "no rule allows it".to_owned(),
         };
-        let mut text = format!(
-            "denied: {}\nfor {}\n{rule}, policy revision {}",
-            self.what(),
-            self.principal,
-            self.revision
-        );
-        if let Some(contact) = &self.contact {
-            text.push_str("\nask ");
-            text.push_str(contact);
+        let revision = format!("policy revision {}", self.revision);
+        let mut lines = vec![
+            fitted(&format!("denied: {}", self.what())),
+            fitted(&format!("for {}", self.principal)),
+        ];
+        let both = format!("{rule}, {revision}");
+        if both.len() <= LINE_BYTES {
+            lines.push(both);
+        } else {
+            lines.extend([rule, revision]);
         }
-        text.into()
+        lines.extend(self.contact.iter().map(|contact| fitted(&format!("ask {contact}"))));
+        lines.join("\n").into()
     }
 }
 
@@ -197,11 +199,27 @@ impl fmt::Display for Explanation {
                 Decision::Deny | Decision::Error => "denied",
                 Decision::Absent => "nothing is served here: it lies above what you may read",
             };
-            match &verdict.rule {
-                Some(rule) => writeln!(out, "{action}: {word} by rule {rule}")?,
-                None => writeln!(out, "{action}: {word}: no rule allows it")?,
+            match (&verdict.rule, verdict.decision) {
+                (Some(rule), _) => writeln!(out, "{action}: {word} by rule {rule}")?,
+                (None, Decision::Error) => {
+                    writeln!(out, "{action}: {word}: the policy could not be evaluated")?;
+                }
+                (None, _) => writeln!(out, "{action}: {word}: no rule allows it")?,
             }
         }
         writeln!(out, "policy revision {}", self.revision)
     }
 }
+
+/// A line that `go` prints whole. A long one loses its middle: what it is about and its version stand at the ends.
+fn fitted(line: &str) -> String {
+    if line.len() <= LINE_BYTES {
+        return line.to_owned();
+    }
+    let keep = (LINE_BYTES - 3) / 2;
+    let (head, tail) = (line.floor_char_boundary(keep), line.ceil_char_boundary(line.len() - keep));
+    format!("{}...{}", line.get(..head).unwrap_or_default(), line.get(tail..).unwrap_or_default())
+}
+
+/// What the go command prints of a line.
+const LINE_BYTES: usize = 79;

@@ -50,15 +50,21 @@ impl Engine {
         let decided = catch_unwind(AssertUnwindSafe(|| {
             let model = enforcer.get_mut_model();
             model.clear_policy();
-            model.add_policies("p", "p", rules.iter().map(|rule| rule.columns()).collect());
-            enforcer.enforce((subjects, &asked.module, &asked.version, asked.action.word()))
+            let rows = rules.iter().map(|rule| rule.columns()).collect();
+            // all or none are taken: a decision without some rows could miss a deny
+            if !model.add_policies("p", "p", rows) {
+                return Err(EngineError("it did not take the rows".to_owned()));
+            }
+            enforcer
+                .enforce((subjects, &asked.module, &asked.version, asked.action.word()))
+                .map_err(|error| EngineError(error.to_string()))
         }));
         match decided {
             Ok(Ok(allowed)) => {
                 self.0.lock().unwrap_or_else(PoisonError::into_inner).push(enforcer);
                 Ok(allowed)
             }
-            Ok(Err(error)) => Err(EngineError(error.to_string())),
+            Ok(Err(error)) => Err(error),
             Err(_panic) => Err(EngineError("it panicked".to_owned())),
         }
     }

@@ -2,21 +2,24 @@
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
-use std::path::Path;
 
+use crate::policy::files::Files;
 use crate::policy::roles::Roles;
 use crate::policy::rule;
 use crate::policy::rule::Effect;
 use crate::policy::rule::Rule;
 
-/// The files of a policy, by name below its directory, in the order they are read.
-#[derive(Debug, Clone)]
-pub(in crate::policy) struct Files(Vec<(String, String)>);
-
 /// Every problem of a policy, one a line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadError(Vec<String>);
+
+impl LoadError {
+    pub(in crate::policy) const fn of(problems: Vec<String>) -> Self {
+        Self(problems)
+    }
+}
 
 impl fmt::Display for LoadError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,52 +39,11 @@ pub(in crate::policy) struct Loaded {
     pub(in crate::policy) roles: Roles,
 }
 
-impl Files {
-    /// What is built in.
-    pub(in crate::policy) fn embedded() -> Self {
-        let files = [
-            ("model.conf", MODEL),
-            ("roles.csv", include_str!("../../policies/roles.csv")),
-            ("rules/00-baseline.csv", include_str!("../../policies/rules/00-baseline.csv")),
-            (
-                "rules/20-teams/payments.csv",
-                include_str!("../../policies/rules/20-teams/payments.csv"),
-            ),
-            ("rules/90-security.csv", include_str!("../../policies/rules/90-security.csv")),
-            ("tests/baseline.toml", include_str!("../../policies/tests/baseline.toml")),
-        ];
-        Self(files.map(|(name, text)| (name.to_owned(), text.to_owned())).into())
-    }
-
-    /// Reads a directory: model.conf, roles.csv, rules/ and tests/, each folder to its depth, sorted by name.
-    pub(in crate::policy) fn read(directory: &Path) -> Result<Self, LoadError> {
-        let mut files = Vec::new();
-        let mut problems = Vec::new();
-        for name in ["model.conf", "roles.csv"] {
-            read_file(directory, name, &mut files, &mut problems);
-        }
-        for (folder, ending) in [("rules", ".csv"), ("tests", ".toml")] {
-            let mut names = Vec::new();
-            if let Err(error) = walk(directory, folder, &mut names) {
-                problems.push(format!("{folder}: {error}: make the folder, or correct policy.dir"));
-            }
-            names.sort();
-            for name in names.iter().filter(|name| name.ends_with(ending)) {
-                read_file(directory, name, &mut files, &mut problems);
-            }
-        }
-        if problems.is_empty() { Ok(Self(files)) } else { Err(LoadError(problems)) }
-    }
-
-    /// Names and texts.
-    pub(in crate::policy) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, text)| (name.as_str(), text.as_str()))
-    }
-
+impl Loaded {
     /// Checks every line of every file.
-    pub(in crate::policy) fn load(&self) -> Result<Loaded, LoadError> {
+    pub(in crate::policy) fn from(files: &Files) -> Result<Self, LoadError> {
         let mut reading = Reading::default();
-        for (name, text) in self.iter() {
+        for (name, text) in files.iter() {
             match name {
                 "model.conf" if text != MODEL => {
                     let remedy =
@@ -95,40 +57,6 @@ impl Files {
             }
         }
         reading.finish()
-    }
-}
-
-fn walk(directory: &Path, below: &str, names: &mut Vec<String>) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(directory.join(below))? {
-        let entry = entry?;
-        let name = format!("{below}/{}", entry.file_name().to_string_lossy());
-        if entry.file_type()?.is_dir() {
-            walk(directory, &name, names)?;
-        } else {
-            names.push(name);
-        }
-    }
-    Ok(())
-}
-
-fn read_file(
-    directory: &Path,
-    name: &str,
-    files: &mut Vec<(String, String)>,
-    problems: &mut Vec<String>,
-) {
-    let path = directory.join(name);
-    let found = std::fs::metadata(&path).and_then(|meta| {
-        if meta.len() > FILE_LIMIT_BYTES {
-            return Err(std::io::Error::other("over 32 MiB"));
-        }
-        std::fs::read_to_string(&path)
-    });
-    match found {
-        Ok(text) => files.push((name.to_owned(), text)),
-        Err(error) => {
-            problems.push(format!("{name}: {error}: give a file that can be read as text"));
-        }
     }
 }
 
@@ -186,6 +114,7 @@ impl Reading {
                 if !role.starts_with("role:") || check_subject(role).is_err() {
                     return Err(format!("{role} is no role: write role:NAME"));
                 }
+                self.first(role_row(member, role), place)?;
                 self.pairs.push(((*member).to_owned(), (*role).to_owned()));
                 Ok(())
             }
@@ -199,11 +128,24 @@ impl Reading {
         if let Some(first) = self.ids.insert(rule.id.clone(), place.to_owned()) {
             return Err(format!("the id {} stands at {first} already", rule.id));
         }
-        let columns = rule.columns().split_off(1).join(",");
-        match self.rows.insert(columns, place.to_owned()) {
-            Some(first) => Err(format!("{first} says the same: remove one")),
-            None => Ok(()),
+        self.first(rule.columns().split_off(1).join(","), place)
+    }
+
+    fn first(&mut self, columns: String, place: &str) -> Result<(), String> {
+        match self.rows.entry(columns) {
+            Entry::Occupied(first) => Err(format!("{} says the same: remove one", first.get())),
+            Entry::Vacant(free) => {
+                free.insert(place.to_owned());
+                Ok(())
+            }
         }
+    }
+
+    /// Where a member's first step to a role stands.
+    fn step_of(&self, member: &str) -> &str {
+        let pair = self.pairs.iter().find(|(one, _)| one == member);
+        let place = pair.and_then(|(member, role)| self.rows.get(&role_row(member, role)));
+        place.map_or("roles.csv", String::as_str)
     }
 
     fn finish(mut self) -> Result<Loaded, LoadError> {
@@ -219,7 +161,9 @@ impl Reading {
             self.problems.push("rules: there is no rule: nobody could have anything".to_owned());
         }
         let roles = Roles::close(&self.pairs).unwrap_or_else(|role| {
-            self.problems.push(format!("roles.csv: {role} leads back to itself"));
+            let place = self.step_of(&role);
+            let problem = format!("{place}: {role} leads back to itself: remove one of its steps");
+            self.problems.push(problem);
             Roles::default()
         });
         if self.problems.is_empty() {
@@ -228,6 +172,11 @@ impl Reading {
             Err(LoadError(self.problems))
         }
     }
+}
+
+/// The columns of a role row; no rule has these.
+fn role_row(member: &str, role: &str) -> String {
+    format!("g,{member},{role}")
 }
 
 /// Bytes that somebody could read as something else are refused, wherever they stand.
@@ -298,11 +247,12 @@ fn check_subject(subject: &str) -> Result<(), String> {
 
 /// The shipped model, the only one that is taken.
 pub(in crate::policy) const MODEL: &str = include_str!("../../policies/model.conf");
-/// A rule has about a hundred bytes.
-const FILE_LIMIT_BYTES: u64 = 32 << 20;
 /// More are a sign of single paths where prefixes would do.
 const RULES_LIMIT: usize = 200_000;
 /// No path is longer.
 const FIELD_LIMIT_BYTES: usize = 1024;
 /// No path is deeper.
 const ELEMENTS_LIMIT: usize = 64;
+
+#[cfg(test)]
+mod tests;

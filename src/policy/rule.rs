@@ -68,10 +68,14 @@ pub(in crate::policy) struct Asked {
 impl Rule {
     /// Whether the row applies to somebody of these subjects, joined by newlines.
     pub(in crate::policy) fn applies(&self, subjects: &str, asked: &Asked) -> bool {
-        subject_in(subjects, &self.subject)
-            && action_matches(asked.action.word(), &self.action)
+        self.concerns(subjects, asked)
             && module_matches(&asked.module, &self.target)
             && version_matches(&asked.version, &self.range)
+    }
+
+    /// Whether the row is about somebody of these subjects and this action: if not, it cannot apply.
+    pub(in crate::policy) fn concerns(&self, subjects: &str, asked: &Asked) -> bool {
+        subject_in(subjects, &self.subject) && action_matches(asked.action.word(), &self.action)
     }
 
     /// The columns as Casbin gets them.
@@ -129,6 +133,13 @@ pub(in crate::policy) fn target(text: &str, effect: Effect) -> Result<String, St
         }
         return pattern_of(path).map(|path| format!("path-{case} {path}"));
     }
+    let host = text.split('/').next().unwrap_or_default();
+    if effect == Effect::Allow && !host.bytes().any(|byte| byte.is_ascii_alphanumeric()) {
+        // ** that lost a star would otherwise open every private module
+        return Err(format!(
+            "{host} for a host means private modules too: write **, @private/** or a name"
+        ));
+    }
     pattern_of(text).map(|pattern| format!("prefix-{case} {pattern}"))
 }
 
@@ -143,16 +154,51 @@ pub(in crate::policy) fn check_range(text: &str) -> Result<(), String> {
     if matches!(text, "*" | "pseudo" | "prerelease") {
         return Ok(());
     }
-    let bounds: Vec<&str> = text.split(' ').filter(|bound| !bound.is_empty()).collect();
-    let good = |bound: &&str| Version::parse(bound.trim_start_matches(['<', '>', '='])).is_ok();
-    let marked = |bound: &&str| bounds.len() == 1 || bound.starts_with(['<', '>']);
-    if bounds.len() <= 2
-        && !bounds.is_empty()
-        && bounds.iter().all(|bound| good(bound) && marked(bound))
-    {
-        return Ok(());
+    let bounds: Vec<(Side, &str)> = bounds(text).collect();
+    let marked =
+        |(side, limit): &(Side, &str)| *side != Side::Exactly && Version::parse(limit).is_ok();
+    match bounds.as_slice() {
+        [(_, limit)] if Version::parse(limit).is_ok() => Ok(()),
+        [a, b] if marked(a) && marked(b) => {
+            if none_between(*a, *b) || none_between(*b, *a) {
+                return Err(format!("no version lies in {text}: write a rule for each side"));
+            }
+            Ok(())
+        }
+        _ => {
+            let known = "versions are *, v1.2.3, <v1.4.2, >=v2.0.0 <v2.1.3, pseudo or prerelease";
+            Err(known.to_owned())
+        }
     }
-    Err("versions are *, v1.2.3, <v1.4.2, >=v2.0.0 <v2.1.3, pseudo or prerelease".to_owned())
+}
+
+/// Whether a lower and an upper bound leave no room: a deny row would never apply.
+fn none_between((lower, from): (Side, &str), (upper, to): (Side, &str)) -> bool {
+    let facing =
+        matches!(lower, Side::AtLeast | Side::Above) && matches!(upper, Side::AtMost | Side::Below);
+    let order = version::compare(from, to);
+    let touching = lower == Side::AtLeast && upper == Side::AtMost;
+    facing && if touching { order.is_gt() } else { order.is_ge() }
+}
+
+/// On which side of a limit versions are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    AtLeast,
+    AtMost,
+    Above,
+    Below,
+    Exactly,
+}
+
+/// Sides and limits of a range; read alike when a row is checked and when it is matched.
+fn bounds(range: &str) -> impl Iterator<Item = (Side, &str)> {
+    let marks =
+        [(">=", Side::AtLeast), ("<=", Side::AtMost), (">", Side::Above), ("<", Side::Below)];
+    range.split(' ').filter(|bound| !bound.is_empty()).map(move |bound| {
+        let marked = |(mark, side): &(&str, Side)| Some((*side, bound.strip_prefix(*mark)?));
+        marks.iter().find_map(marked).unwrap_or((Side::Exactly, bound))
+    })
 }
 
 /// Whether a subject stands in a set that is joined by newlines.
@@ -192,24 +238,18 @@ pub(in crate::policy) fn version_matches(asked: &str, range: &str) -> bool {
     match range {
         "pseudo" => asked.is_pseudo(),
         "prerelease" => asked.is_prerelease(),
-        range => {
-            range.split(' ').filter(|bound| !bound.is_empty()).all(|bound| within(&asked, bound))
-        }
+        range => bounds(range).all(|(side, limit)| within(&asked, side, limit)),
     }
 }
 
-fn within(asked: &Version, bound: &str) -> bool {
-    let than = |limit: &str| version::compare(asked.as_str(), limit);
-    if let Some(limit) = bound.strip_prefix(">=") {
-        than(limit).is_ge()
-    } else if let Some(limit) = bound.strip_prefix("<=") {
-        than(limit).is_le()
-    } else if let Some(limit) = bound.strip_prefix('>') {
-        than(limit).is_gt()
-    } else if let Some(limit) = bound.strip_prefix('<') {
-        than(limit).is_lt()
-    } else {
-        asked.as_str() == bound
+fn within(asked: &Version, side: Side, limit: &str) -> bool {
+    let than = version::compare(asked.as_str(), limit);
+    match side {
+        Side::AtLeast => than.is_ge(),
+        Side::AtMost => than.is_le(),
+        Side::Above => than.is_gt(),
+        Side::Below => than.is_lt(),
+        Side::Exactly => asked.as_str() == limit,
     }
 }
 

@@ -2,12 +2,15 @@
 //! new snapshot, so no decision of an old one can answer for it.
 
 use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use crate::content::Sum;
+use crate::goproxy::artifact::Artifact;
 use crate::goproxy::path::ModulePath;
 use crate::goproxy::pattern::Case;
 use crate::goproxy::pattern::Prefix;
@@ -17,13 +20,15 @@ use crate::goproxy::version::Version;
 use crate::identity::caller::Caller;
 use crate::policy::LoadError;
 use crate::policy::Settings;
+use crate::policy::ancestors::Ancestors;
 use crate::policy::decision::Explanation;
 use crate::policy::decision::Permit;
 use crate::policy::decision::Refusal;
 use crate::policy::decision::Verdict;
 use crate::policy::engine::Engine;
+use crate::policy::files::Files;
 use crate::policy::index::Index;
-use crate::policy::loader::Files;
+use crate::policy::loader::Loaded;
 use crate::policy::roles::Roles;
 use crate::policy::rule::Action;
 use crate::policy::rule::Asked;
@@ -40,9 +45,14 @@ pub(in crate::policy) struct Snapshot {
     named: BTreeSet<String>,
     roles: Roles,
     private: Vec<Prefix>,
+    /// Ids of rows whose pattern lies below a private prefix.
+    private_ids: HashSet<Arc<str>>,
+    /// What everybody is, with or without credentials, reduced as any caller's set.
+    anybody: Arc<str>,
     index: Index,
+    ancestors: Ancestors,
     engine: Engine,
-    remembered: Cache<(Arc<str>, Asked), Verdict>,
+    remembered: Cache<(Arc<str>, Asked), Verdict, Bytes>,
     revision: Arc<str>,
     contact: Option<Arc<str>>,
 }
@@ -53,15 +63,26 @@ impl Snapshot {
         private: Vec<Prefix>,
         settings: Settings,
     ) -> Result<Self, LoadError> {
-        let loaded = files.load()?;
-        let rules = loaded.rules;
+        let Loaded { rules, roles } = Loaded::from(files)?;
+        let ids: Vec<Arc<str>> = rules.iter().map(|rule| Arc::from(rule.id.as_str())).collect();
+        let named: BTreeSet<String> = rules.iter().map(|rule| rule.subject.clone()).collect();
+        let is_private =
+            |rule: &Rule| rule.prefix().is_some_and(|pattern| covered(&private, pattern));
         Ok(Self {
-            ids: rules.iter().map(|rule| Arc::from(rule.id.as_str())).collect(),
-            named: rules.iter().map(|rule| rule.subject.clone()).collect(),
-            roles: loaded.roles,
+            private_ids: rules
+                .iter()
+                .zip(&ids)
+                .filter(|(rule, _)| is_private(rule))
+                .map(|(_, id)| Arc::clone(id))
+                .collect(),
+            anybody: reduced([ANYBODY], &roles, &named),
             index: Index::of(&rules),
+            ancestors: Ancestors::of(&rules),
+            ids,
+            named,
+            roles,
             engine: Engine::default(),
-            remembered: Cache::new(REMEMBERED),
+            remembered: Cache::with_weighter(REMEMBERED, REMEMBERED_BYTES, Bytes),
             revision: revision(files, &private).into(),
             contact: settings.contact.map(Arc::from),
             private,
@@ -110,11 +131,14 @@ impl Snapshot {
         verdict: Verdict,
     ) -> Refusal {
         let path = request.module_path().unwrap_or_default();
-        let private = match verdict.decision {
-            // what counts is whether the pattern above which it lies is private
-            Decision::Absent => verdict.rule.as_deref().is_some_and(|id| self.is_private_rule(id)),
-            Decision::Allow | Decision::Deny | Decision::Error => self.is_private(path),
-        };
+        let private = self.is_private(path)
+            || match verdict.decision {
+                // a pattern above which it lies may be private although the path is not
+                Decision::Absent => {
+                    verdict.rule.as_ref().is_some_and(|id| self.private_ids.contains(id))
+                }
+                Decision::Allow | Decision::Deny | Decision::Error => false,
+            };
         Refusal {
             principal: caller.principal().to_owned(),
             anonymous: caller.is_anonymous(),
@@ -129,12 +153,21 @@ impl Snapshot {
 
     /// Whether anybody at all may have it.
     pub(in crate::policy) fn is_open(&self, request: &Request) -> bool {
-        if !self.named.contains(ANYBODY) {
+        let Some(asked) = self.asked(request, None).filter(|_| !self.anybody.is_empty()) else {
             return false;
+        };
+        let open = |asked: &Asked| self.decide(&self.anybody, asked).decision == Decision::Allow;
+        match request {
+            // these answers name a version, and whoever may keep them must be one who may have it
+            Request::Module(module)
+                if matches!(module.artifact, Artifact::Latest | Artifact::Query(_)) =>
+            {
+                open(&asked) && open(&Asked { action: Action::Download, ..asked })
+            }
+            Request::Module(_) | Request::Sumdb(_) | Request::Own(_) | Request::Root => {
+                open(&asked)
+            }
         }
-        self.asked(request, None).is_some_and(|asked| {
-            self.decide(&Arc::from(ANYBODY), &asked).decision == Decision::Allow
-        })
     }
 
     /// Whether a version may stand in a list: unless a deny row is about downloading it.
@@ -148,7 +181,17 @@ impl Snapshot {
         let candidates = self.index.candidates(&asked);
         let ranged =
             candidates.iter().filter_map(|place| self.rules.get(*place)).any(|r| r.range != "*");
-        !ranged || self.decide(subjects, &asked).reason != DecisionReason::PolicyDeny
+        !ranged || Self::shown(&self.decide(subjects, &asked))
+    }
+
+    /// Whether a decision about a version leaves it in a list; doubt does not.
+    pub(in crate::policy) const fn shown(verdict: &Verdict) -> bool {
+        match verdict.reason {
+            DecisionReason::PolicyAllow | DecisionReason::NoMatch | DecisionReason::Ancestor => {
+                true
+            }
+            DecisionReason::PolicyDeny | DecisionReason::PolicyError => false,
+        }
     }
 
     /// Decides about a download of what a query turned out to be.
@@ -195,18 +238,10 @@ impl Snapshot {
 
     /// The caller's set, reduced to what rows name: others cannot match, and thousands of callers share a set.
     fn subjects(&self, caller: &Caller) -> Arc<str> {
-        let mut all: BTreeSet<&str> = BTreeSet::from([ANYBODY]);
-        if !caller.is_anonymous() {
-            all.insert("any:authenticated");
-        }
-        for own in
-            std::iter::once(caller.principal()).chain(caller.groups().iter().map(String::as_str))
-        {
-            all.insert(own);
-            all.extend(self.roles.of(own));
-        }
-        let named: Vec<&str> = all.into_iter().filter(|one| self.named.contains(*one)).collect();
-        Arc::from(named.join("\n"))
+        let authenticated = (!caller.is_anonymous()).then_some("any:authenticated");
+        let own = [ANYBODY, caller.principal()].into_iter().chain(authenticated);
+        let groups = caller.groups().iter().map(String::as_str);
+        reduced(own.chain(groups), &self.roles, &self.named)
     }
 
     fn asked(&self, request: &Request, resolved: Option<&Version>) -> Option<Asked> {
@@ -235,12 +270,7 @@ impl Snapshot {
     }
 
     fn is_private(&self, path: &str) -> bool {
-        self.private.iter().any(|prefix| prefix.covers(path, Case::Folded))
-    }
-
-    fn is_private_rule(&self, id: &str) -> bool {
-        let rule = self.rules.iter().find(|rule| rule.id == id);
-        rule.and_then(Rule::prefix).is_some_and(|pattern| self.is_private(pattern))
+        covered(&self.private, path)
     }
 
     fn decide(&self, subjects: &Arc<str>, asked: &Asked) -> Verdict {
@@ -258,8 +288,11 @@ impl Snapshot {
     /// Casbin decides over the candidates; an evaluation of ours names the row, and has to agree.
     fn evaluate(&self, subjects: &str, asked: &Asked) -> Verdict {
         let candidates = self.index.candidates(asked);
-        let rows: Vec<(usize, &Rule)> =
-            candidates.iter().filter_map(|place| Some((*place, self.rules.get(*place)?))).collect();
+        let rows: Vec<(usize, &Rule)> = candidates
+            .iter()
+            .filter_map(|place| Some((*place, self.rules.get(*place)?)))
+            .filter(|(_, rule)| rule.concerns(subjects, asked))
+            .collect();
         let applies = |effect| {
             let mut rows = rows.iter();
             rows.find(|(_, rule)| rule.effect == effect && rule.applies(subjects, asked))
@@ -306,10 +339,20 @@ impl Snapshot {
                         && !self.denies(subjects, pattern)
                 })
         };
-        let found = match asked.action {
-            Action::List | Action::Download => self.rules.iter().position(|rule| above(&rule)),
-            Action::Sumdb => None,
-        };
+        let mut found = None;
+        if asked.action != Action::Sumdb {
+            let candidates = self.ancestors.candidates(path);
+            let rows =
+                candidates.iter().filter_map(|place| Some((*place, self.rules.get(*place)?)));
+            for (place, _) in rows.filter(|(_, rule)| above(rule)) {
+                // of several, a private one: its answer keeps the client from asking others for names below
+                if self.ids.get(place).is_some_and(|id| self.private_ids.contains(id)) {
+                    found = Some(place);
+                    break;
+                }
+                found = found.or(Some(place));
+            }
+        }
         let (decision, reason) = match found {
             Some(_) => (Decision::Absent, DecisionReason::Ancestor),
             None => (Decision::Deny, DecisionReason::NoMatch),
@@ -328,10 +371,39 @@ impl Snapshot {
     }
 }
 
+/// Members and the roles they reach, reduced to what rows name.
+fn reduced<'a>(
+    members: impl IntoIterator<Item = &'a str>,
+    roles: &'a Roles,
+    named: &BTreeSet<String>,
+) -> Arc<str> {
+    let reached = members.into_iter().flat_map(|one| roles.of(one).chain([one]));
+    let all: BTreeSet<&str> = reached.filter(|one| named.contains(*one)).collect();
+    Arc::from(all.into_iter().collect::<Vec<_>>().join("\n"))
+}
+
+fn covered(private: &[Prefix], path: &str) -> bool {
+    private.iter().any(|prefix| prefix.covers(path, Case::Folded))
+}
+
+/// What a remembered decision takes, so that long paths do not take more than their share.
+#[derive(Debug, Clone)]
+struct Bytes;
+
+impl Weighter<(Arc<str>, Asked), Verdict> for Bytes {
+    fn weight(&self, (subjects, asked): &(Arc<str>, Asked), _verdict: &Verdict) -> u64 {
+        (ENTRY_BYTES + subjects.len() + asked.module.len() + asked.version.len()) as u64
+    }
+}
+
 /// Everybody, with or without credentials.
 const ANYBODY: &str = "any:anonymous";
-/// Decisions that are remembered: about a hundred bytes each.
+/// Decisions that are remembered, if their paths are of ordinary length.
 const REMEMBERED: usize = 65_536;
+/// 256 bytes for each of them.
+const REMEMBERED_BYTES: u64 = 16 << 20;
+/// Key, verdict and their places in the table, without the texts.
+const ENTRY_BYTES: usize = 160;
 
 /// Twelve hex digits over everything that decides.
 fn revision(files: &Files, private: &[Prefix]) -> String {
@@ -348,3 +420,6 @@ fn revision(files: &Files, private: &[Prefix]) -> String {
     }
     Sum::of(all.as_bytes()).to_string().chars().take(12).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,11 @@ use crate::policy::rule::Effect;
 use crate::policy::rule::Rule;
 use proptest::prelude::*;
 
-fn with_rules(rules: &str) -> Result<Policy, LoadError> {
+pub(in crate::policy) fn with_rules(rules: &str) -> Result<Policy, LoadError> {
+    with_private(rules, "corp.example")
+}
+
+pub(in crate::policy) fn with_private(rules: &str, private: &str) -> Result<Policy, LoadError> {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
         let path = directory.path().join(name);
@@ -23,24 +27,24 @@ fn with_rules(rules: &str) -> Result<Policy, LoadError> {
     write("roles.csv", "g, group:token:dev, role:dev\ng, role:dev, role:reader\n");
     write("rules/a.csv", rules);
     write("tests/none.toml", "expect = []\n");
-    let private = vec![Prefix::parse("corp.example").unwrap()];
+    let private = vec![Prefix::parse(private).unwrap()];
     let settings = Settings { contact: Some("#mod-access".to_owned()) };
     Policy::load(&Source::Directory(directory.path().to_owned()), private, settings)
 }
 
-fn request(raw: &str) -> Request {
+pub(in crate::policy) fn request(raw: &str) -> Request {
     Request::parse(raw, &Routes::new("", vec!["sum.example".to_owned()])).unwrap()
 }
 
-fn dev() -> Arc<Caller> {
+pub(in crate::policy) fn dev() -> Arc<Caller> {
     Arc::new(Caller::imagined("user:token:alice", vec!["group:token:dev".to_owned()]))
 }
 
-fn kind(policy: &Policy, raw: &str) -> Option<Kind> {
+pub(in crate::policy) fn kind(policy: &Policy, raw: &str) -> Option<Kind> {
     policy.authorize(dev(), request(raw)).err().map(|refusal| refusal.kind())
 }
 
-const ZIP: &str = "@v/v1.0.0.zip";
+pub(in crate::policy) const ZIP: &str = "@v/v1.0.0.zip";
 
 #[test]
 fn the_shipped_policy_loads_and_keeps_its_expectations() {
@@ -229,13 +233,17 @@ fn a_changed_model_and_roles_in_a_circle_are_refused() {
     );
 }
 
-fn rules() -> impl Strategy<Value = Vec<Rule>> {
+fn joined(host: &str, rest: &[String]) -> String {
+    rest.iter().fold(host.to_owned(), |path, element| path + "/" + element.as_str())
+}
+
+pub(in crate::policy) fn rules() -> impl Strategy<Value = Vec<Rule>> {
     let element = prop_oneof!["[ab]", "\\*", "a\\*", "A"];
     let path = (
-        prop_oneof!["corp.example", "example.com", "\\*.com"],
+        prop_oneof![Just("corp.example"), Just("example.com"), Just("*.com")],
         proptest::collection::vec(element, 0..3),
     )
-        .prop_map(|(host, rest)| std::iter::once(host).chain(rest).collect::<Vec<_>>().join("/"));
+        .prop_map(|(host, rest)| joined(host, &rest));
     let target = prop_oneof![
         path.clone(),
         path,
@@ -278,12 +286,12 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
     })
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+pub(in crate::policy) fn asked() -> impl Strategy<Value = Asked> {
     let path = (
-        prop_oneof!["corp.example", "example.com", "x.com"],
+        prop_oneof![Just("corp.example"), Just("example.com"), Just("x.com")],
         proptest::collection::vec("[abAB]", 0..4),
     )
-        .prop_map(|(host, rest)| std::iter::once(host).chain(rest).collect::<Vec<_>>().join("/"));
+        .prop_map(|(host, rest)| joined(host, &rest));
     let version = prop_oneof![Just(""), Just("v1.0.0"), Just("v1.4.2"), Just("v1.4.2-rc.1")];
     let action = prop_oneof![Just(Action::List), Just(Action::Download), Just(Action::Sumdb)];
     (path, version, action).prop_map(|(path, version, action)| {
@@ -303,11 +311,19 @@ proptest! {
         prop_assume!(!all.is_empty());
         let over_all = engine.decide(&all, subjects, &asked).unwrap();
         let candidates: Vec<&Rule> =
-            Index::of(&rules).candidates(&asked).into_iter().filter_map(|place| rules.get(place)).collect();
+            Index::of(&rules)
+            .candidates(&asked)
+            .into_iter()
+            .filter_map(|place| rules.get(place))
+            .filter(|rule| rule.concerns(subjects, &asked))
+            .collect();
         let over_candidates = match candidates.as_slice() {
             [] => false,
             rows => engine.decide(rows, subjects, &asked).unwrap(),
         };
+        let lost: Vec<&&Rule> =
+            all.iter().filter(|rule| rule.applies(subjects, &asked) && !candidates.contains(*rule)).collect();
+        prop_assert!(lost.is_empty(), "{:?}", lost);
         let applies = |effect| rules.iter().any(|rule| rule.effect == effect && rule.applies(subjects, &asked));
         let ours = applies(Effect::Allow) && !applies(Effect::Deny);
         prop_assert_eq!(over_all, over_candidates);

@@ -1,0 +1,156 @@
+//! The files of a policy: those built in, or those of a directory, where nothing may lie that nothing reads.
+
+use std::fs::File;
+use std::io;
+use std::io::Read as _;
+use std::path::Path;
+
+use crate::policy::loader::LoadError;
+use crate::policy::loader::MODEL;
+
+/// Names below the directory and texts, in the order they are read.
+#[derive(Debug, Clone)]
+pub(in crate::policy) struct Files(Vec<(String, String)>);
+
+impl Files {
+    /// What is built in.
+    pub(in crate::policy) fn embedded() -> Self {
+        let files = [
+            ("model.conf", MODEL),
+            ("roles.csv", include_str!("../../policies/roles.csv")),
+            ("rules/00-baseline.csv", include_str!("../../policies/rules/00-baseline.csv")),
+            (
+                "rules/20-teams/payments.csv",
+                include_str!("../../policies/rules/20-teams/payments.csv"),
+            ),
+            ("rules/90-security.csv", include_str!("../../policies/rules/90-security.csv")),
+            ("tests/baseline.toml", include_str!("../../policies/tests/baseline.toml")),
+        ];
+        Self(files.map(|(name, text)| (name.to_owned(), text.to_owned())).into())
+    }
+
+    /// Reads a directory: model.conf, roles.csv, rules/ and tests/, each folder to its depth, sorted by name.
+    pub(in crate::policy) fn read(directory: &Path) -> Result<Self, LoadError> {
+        let mut reading = Reading { directory, files: Vec::new(), problems: Vec::new() };
+        reading.top();
+        for name in ["model.conf", "roles.csv"] {
+            reading.file(name);
+        }
+        for (folder, ending) in [("rules", ".csv"), ("tests", ".toml")] {
+            let mut names = Vec::new();
+            reading.walk(folder, 0, &mut names);
+            names.sort();
+            for name in &names {
+                if name.ends_with(ending) {
+                    reading.file(name);
+                } else if !is_beside(name) {
+                    reading.problems.push(format!(
+                        "{name}: only files that end in {ending} are read here: rename or remove it"
+                    ));
+                }
+            }
+        }
+        if reading.problems.is_empty() {
+            Ok(Self(reading.files))
+        } else {
+            Err(LoadError::of(reading.problems))
+        }
+    }
+
+    /// Names and texts.
+    pub(in crate::policy) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+}
+
+/// A directory while it is read.
+struct Reading<'a> {
+    directory: &'a Path,
+    files: Vec<(String, String)>,
+    problems: Vec<String>,
+}
+
+impl Reading<'_> {
+    /// A deny row in a file that is passed over is a denial lost, so whatever is not known is told.
+    fn top(&mut self) {
+        // a directory that cannot be read is told by everything that is looked for in it
+        for entry in std::fs::read_dir(self.directory).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !KNOWN.contains(&name.as_str()) && !is_beside(&name) {
+                self.problems.push(format!(
+                    "{name}: nothing reads it: move it into rules/ or tests/, or remove it"
+                ));
+            }
+        }
+    }
+
+    fn walk(&mut self, below: &str, depth: usize, names: &mut Vec<String>) {
+        if depth > DEPTH_LIMIT {
+            self.problems.push(format!(
+                "{below}: folders are over {DEPTH_LIMIT} deep: look for a link that leads back"
+            ));
+            return;
+        }
+        let entries = match std::fs::read_dir(self.directory.join(below)) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.problems
+                    .push(format!("{below}: {error}: make the folder, or correct policy.dir"));
+                return;
+            }
+        };
+        for entry in entries {
+            let found = entry.and_then(|entry| {
+                // through links: a folder behind one holds rules like any other
+                Ok((entry.file_name(), std::fs::metadata(entry.path())?.is_dir()))
+            });
+            match found {
+                // where a mounted volume keeps what its links lead to: read through the links
+                Ok((name, _)) if name.to_string_lossy().starts_with("..") => {}
+                Ok((name, is_folder)) => {
+                    let name = format!("{below}/{}", name.to_string_lossy());
+                    if is_folder {
+                        self.walk(&name, depth + 1, names);
+                    } else {
+                        names.push(name);
+                    }
+                }
+                Err(error) => {
+                    self.problems.push(format!("{below}: {error}: remove what cannot be read"));
+                }
+            }
+        }
+    }
+
+    fn file(&mut self, name: &str) {
+        match text(&self.directory.join(name)) {
+            Ok(text) => self.files.push((name.to_owned(), text)),
+            Err(error) => {
+                let problem = format!("{name}: {error}: give a file that can be read as text");
+                self.problems.push(problem);
+            }
+        }
+    }
+}
+
+fn text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(FILE_LIMIT_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_LIMIT_BYTES {
+        return Err(io::Error::other("over 32 MiB"));
+    }
+    Ok(text)
+}
+
+/// Whether a file may lie beside the policy: words for people, and what tools hide.
+fn is_beside(name: &str) -> bool {
+    let last = name.rsplit('/').next().unwrap_or_default();
+    last.starts_with('.') || last.rsplit_once('.').is_some_and(|(_, ending)| ending == "md")
+}
+
+/// What a policy directory holds.
+const KNOWN: [&str; 4] = ["model.conf", "roles.csv", "rules", "tests"];
+/// A rule has about a hundred bytes.
+const FILE_LIMIT_BYTES: u64 = 32 << 20;
+/// Folders stand for owners; nobody has more levels of them.
+const DEPTH_LIMIT: usize = 8;
