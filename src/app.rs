@@ -231,7 +231,8 @@ fn identity(
     let mut methods: Vec<Box<dyn Authenticator>> =
         vec![Box::new(Tokens::open(tokens, Arc::clone(clock)))];
     if !settings.jwt.is_empty() {
-        methods.push(Box::new(Jwt::new(settings.jwt.clone(), Arc::clone(clock))));
+        let jwt = Jwt::new(settings.jwt.clone(), tasks, Arc::clone(clock));
+        methods.push(Box::new(jwt.context("identity.jwt")?));
     }
     for (place, directory) in settings.ldap.iter().enumerate() {
         let standing = if place == 0 { Standing::First } else { Standing::Other };

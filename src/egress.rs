@@ -35,6 +35,7 @@ use crate::goproxy::request::Request;
 use crate::telemetry::labels::Attempt;
 
 mod classify;
+pub mod document;
 mod resolve;
 
 /// Why nothing useful came back.

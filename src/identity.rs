@@ -14,14 +14,15 @@
 //! **How it fails.** If the judge itself cannot be read (the token file, a key set), the answer is 503 and never
 //! 401: some clients erase a stored secret when they see 401. Secrets are hidden by type and appear in no output.
 //!
-//! **Limits of this version.** Gateway tokens, names and passwords of LDAP directories, and JWTs against a key-set file;
-//! discovery and client certificates come behind the same [`authenticator::Authenticator`] seam.
+//! **Limits of this version.** Gateway tokens, names and passwords of LDAP directories, and JWTs of issuers found by
+//! discovery or by a key-set file; client certificates come behind the same [`authenticator::Authenticator`] seam.
 
 pub mod authenticator;
 pub mod caller;
 pub mod credentials;
 pub mod jwks;
 pub mod jwt;
+mod keys;
 pub mod ldap;
 mod remembered;
 pub mod token;

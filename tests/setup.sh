@@ -83,6 +83,14 @@ install_go() {
 
 [ "$(go_is)" -ge "$go_minor" ] || install_go
 
+# the OpenID provider of the tests, beside what is built
+if [ ! -d target/peers/node_modules/oidc-provider ]; then
+    has npm || { need_apt " nodejs npm"; update; apt install --yes --no-install-recommends nodejs npm; }
+    echo "setup: installing oidc-provider"
+    mkdir -p target/peers
+    npm install --prefix target/peers --no-audit --no-fund --silent oidc-provider@9.13
+fi
+
 if has rustup; then
     installed=$(rustup component list --installed 2>/dev/null || true)
     for component in clippy rustfmt; do

@@ -63,8 +63,12 @@ pub struct JwtIssuer {
     pub issuer: String,
     /// Audiences of which a token must hold one.
     pub audience: Vec<String>,
-    /// Its key set (JWKS, RFC 7517), kept up to date by somebody else; read again when it changes.
-    pub keys_file: PathBuf,
+    /// Where its key set (JWKS, RFC 7517) comes from.
+    pub keys: KeySource,
+    /// The least time between two fetches of its key set.
+    pub keys_cooldown: Duration,
+    /// Claims that become groups, as `CLAIM=VALUE`.
+    pub claim_groups: Vec<String>,
     /// Algorithms that are taken, never an HMAC one.
     pub algorithms: Vec<String>,
     /// Where the groups stand, such as `realm_access.roles`.
@@ -75,6 +79,18 @@ pub struct JwtIssuer {
     pub max_life: Duration,
     /// How far clocks may differ.
     pub leeway: Duration,
+}
+
+/// Where a key set comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A file, kept up to date by somebody else; read again when it changes.
+    File(PathBuf),
+    /// Found by OpenID Connect discovery below the issuer's URL.
+    Discovery {
+        /// Authorities to trust besides the system's, a PEM file.
+        ca_file: Option<PathBuf>,
+    },
 }
 
 /// `[identity]`.
@@ -137,8 +153,27 @@ pub(in crate::config) const JWT: Section = Section {
         Key {
             name: "keys_file",
             form: Form::Text,
-            preset: Preset::Required { example: "/etc/modgate/corp-jwks.json" },
-            doc: "Its key set as a JSON file (JWKS); read again when it changes.",
+            preset: Preset::Unset { example: "/etc/modgate/corp-jwks.json" },
+            doc: "Its key set as a JSON file (JWKS), read again when it changes; without it the keys \
+                  are found by OpenID Connect discovery.",
+        },
+        Key {
+            name: "ca_file",
+            form: Form::Text,
+            preset: Preset::Unset { example: "/etc/modgate/idp-ca.pem" },
+            doc: "A PEM file of authorities to trust besides the system's, for discovery.",
+        },
+        Key {
+            name: "keys_cooldown",
+            form: Form::Text,
+            preset: Preset::Value("30s"),
+            doc: "The least time between two fetches of its keys: a time. Unknown keys cost no more.",
+        },
+        Key {
+            name: "claim_groups",
+            form: Form::List,
+            preset: Preset::Value(""),
+            doc: "Claims that become groups as CLAIM=VALUE, such as repository and ref of CI jobs.",
         },
         Key {
             name: "algorithms",
@@ -212,7 +247,10 @@ fn read_issuer(table: &mut Table<'_>) -> Option<JwtIssuer> {
     let name = table.one("name", units::name);
     let issuer = table.one("issuer", issuer);
     let audience = table.some("audience", units::text);
-    let keys_file = table.one("keys_file", units::path);
+    let keys_file = table.maybe("keys_file", units::path);
+    let ca_file = table.maybe("ca_file", units::file);
+    let keys_cooldown = table.one("keys_cooldown", units::duration);
+    let claim_groups = table.list("claim_groups", units::text);
     let algorithms = table.some("algorithms", algorithm);
     let groups_claim = table.one("groups_claim", units::text);
     let typ = table.some("typ", units::text);
@@ -222,7 +260,12 @@ fn read_issuer(table: &mut Table<'_>) -> Option<JwtIssuer> {
         name: name?,
         issuer: issuer?,
         audience: audience?,
-        keys_file: keys_file?,
+        keys: match (keys_file?, ca_file?) {
+            (Some(path), _) => KeySource::File(path),
+            (None, ca_file) => KeySource::Discovery { ca_file },
+        },
+        keys_cooldown: keys_cooldown?,
+        claim_groups: claim_groups?,
         algorithms: algorithms?,
         groups_claim: groups_claim?,
         typ: typ?,
@@ -234,7 +277,9 @@ fn read_issuer(table: &mut Table<'_>) -> Option<JwtIssuer> {
 /// The text stays as it is: it is compared byte for byte.
 fn issuer(text: &str) -> Result<String, Wrong> {
     let parsed: Url = units::any_url(text)?;
-    if parsed.scheme() == "https" {
+    let host = parsed.host_str().unwrap_or_default();
+    let loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+    if parsed.scheme() == "https" || parsed.scheme() == "http" && loopback {
         return Ok(text.to_owned());
     }
     Err(Wrong::value(text, "is no https URL", "write the issuer's https URL as its tokens have it"))

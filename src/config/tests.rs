@@ -364,9 +364,15 @@ fn the_example_file_still_loads_with_every_setting_uncommented() {
     let example = crate::config::show::example();
     let lines: Vec<String> = example.lines().map(uncomment).filter(given_once).collect();
     world.write("modgate.toml", &lines.join("\n"), 0o600);
-    for file in
-        ["tls.crt", "tls.key", "corp-ca.pem", "inner-password", "ldap-ca.pem", "ldap-password"]
-    {
+    for file in [
+        "tls.crt",
+        "tls.key",
+        "corp-ca.pem",
+        "inner-password",
+        "ldap-ca.pem",
+        "ldap-password",
+        "idp-ca.pem",
+    ] {
         world.write(file, "x", 0o600);
     }
     std::fs::create_dir(world.path("policy")).unwrap();

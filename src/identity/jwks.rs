@@ -1,4 +1,4 @@
-//! A key set from a file (RFC 7517): one key and one `Validation` for each key id, read again when the file changes.
+//! A key set (RFC 7517): one key and one `Validation` for each key id.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -58,12 +58,17 @@ impl KeySet {
     /// Reads a key set. Refuses sets with private parts, duplicate ids, or nothing usable.
     pub fn read(path: &Path, demands: &Demands) -> Result<Self, KeySetError> {
         let bytes = std::fs::read(path).map_err(|e| KeySetError::File(path.to_owned(), e))?;
+        Self::parse(&bytes, demands, path)
+    }
+
+    /// Reads the bytes of a key set that was found at a place.
+    pub fn parse(bytes: &[u8], demands: &Demands, path: &Path) -> Result<Self, KeySetError> {
         let format = |text: &str| KeySetError::Format(path.to_owned(), text.to_owned());
         if bytes.len() > SET_LIMIT_BYTES {
             return Err(format("over 256 KiB"));
         }
         let raw: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|error| format(&error.to_string()))?;
+            serde_json::from_slice(bytes).map_err(|error| format(&error.to_string()))?;
         let parts = raw.get("keys").and_then(serde_json::Value::as_array);
         if parts.is_some_and(|keys| keys.iter().any(has_private_part)) {
             return Err(format("it holds private or symmetric keys: give public keys only"));

@@ -3,18 +3,15 @@
 //! The order of checks is fixed and the first failure ends it: size and header, algorithm, issuer, key,
 //! signature with the base claims, then the claims that the crate's ordinary settings accept in any form.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::Duration;
+use std::sync::Weak;
 use std::time::SystemTime;
 
-use arc_swap::ArcSwapOption;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::BoxFuture;
 use jsonwebtoken::errors::ErrorKind;
+use quick_cache::sync::Cache;
 use serde::Deserialize;
 use serde_json::Map;
 use serde_json::Value;
@@ -22,6 +19,10 @@ use serde_json::Value;
 use crate::clock::Clock;
 use crate::clock::rfc3339_seconds;
 use crate::config::identity::JwtIssuer;
+use crate::config::identity::KeySource;
+use crate::content::Sum;
+use crate::egress::document::Documents;
+use crate::egress::document::DocumentsError;
 use crate::identity::IdentityError;
 use crate::identity::authenticator::Authenticator;
 use crate::identity::caller::Caller;
@@ -29,6 +30,10 @@ use crate::identity::caller::encode_name;
 use crate::identity::credentials::Credentials;
 use crate::identity::jwks::Demands;
 use crate::identity::jwks::KeySet;
+use crate::identity::keys::Discovered;
+use crate::identity::keys::FileKeys;
+use crate::identity::keys::Keys;
+use crate::tasks::Tasks;
 use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
 
@@ -36,16 +41,23 @@ use crate::telemetry::labels::AuthResult;
 #[derive(Debug)]
 struct Issuer {
     settings: JwtIssuer,
-    demands: Demands,
-    keys: ArcSwapOption<KeySet>,
-    looked: Mutex<(SystemTime, Option<SystemTime>)>,
+    keys: Keys,
 }
 
 /// Judges JSON web tokens.
 #[derive(Debug)]
 pub struct Jwt {
     issuers: Vec<Issuer>,
+    verified: Cache<Sum, Verified>,
     clock: Arc<dyn Clock>,
+}
+
+/// A token that was verified not long ago: good until its time, and as long as the set with its key is in force.
+#[derive(Debug, Clone)]
+struct Verified {
+    caller: Arc<Caller>,
+    until: u64,
+    set: Weak<KeySet>,
 }
 
 /// The claims we read. Types are strict: an issuer that is an array is not an issuer.
@@ -65,28 +77,29 @@ struct Claims {
 struct Refusal(AuthResult, &'static str);
 
 impl Jwt {
-    /// Reads every key set for the first time. A set that cannot be read makes its issuer's tokens unavailable,
-    /// until it can.
-    pub fn new(issuers: Vec<JwtIssuer>, clock: Arc<dyn Clock>) -> Self {
-        let issuers = issuers
-            .into_iter()
-            .map(|settings| {
-                let demands = Demands {
-                    issuer: settings.issuer.clone(),
-                    audience: settings.audience.clone(),
-                    algorithms: settings.algorithms.clone(),
-                    leeway: settings.leeway.as_secs(),
-                };
-                let looked = Mutex::new((clock.now(), modified(&settings.keys_file)));
-                let issuer = Issuer { settings, demands, keys: ArcSwapOption::empty(), looked };
-                issuer.load();
-                issuer
-            })
-            .collect();
-        Self { issuers, clock }
+    /// Begins with the key sets of every issuer. While one cannot be had, its issuer's tokens cannot be judged.
+    pub fn new(
+        issuers: Vec<JwtIssuer>,
+        tasks: &Tasks,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, DocumentsError> {
+        let issuers: Result<Vec<_>, _> =
+            issuers.into_iter().map(|settings| Issuer::new(settings, tasks, clock.now())).collect();
+        Ok(Self { issuers: issuers?, verified: Cache::new(VERIFIED), clock })
     }
 
-    fn judge(&self, token: &str) -> Result<Arc<Caller>, IdentityError> {
+    /// Asks every issuer that is found by discovery, for `check-config --probe`: what each said.
+    pub async fn probe(&self) -> Vec<(String, Result<(), String>)> {
+        let mut said = Vec::new();
+        for issuer in &self.issuers {
+            if let Keys::Discovered(keys) = &issuer.keys {
+                said.push((issuer.settings.issuer.clone(), keys.probe().await));
+            }
+        }
+        said
+    }
+
+    async fn judge(&self, token: &str) -> Result<Arc<Caller>, IdentityError> {
         let refused = |Refusal(result, detail)| IdentityError::Refused {
             method: AuthMethod::Jwt,
             result,
@@ -100,14 +113,29 @@ impl Jwt {
                 "typ is not that of an access token",
             )));
         }
-        issuer.refresh(self.clock.now());
-        let Some(keys) = issuer.keys.load_full() else {
+        let Some(mut keys) = issuer.keys.set(self.clock.now()).await else {
             let detail = format!("no key set for issuer {}", issuer.settings.name);
             return Err(IdentityError::Unavailable { method: AuthMethod::Jwt, detail });
         };
+        let (name, now) = (Sum::of(token.as_bytes()), self.clock.unix_seconds());
+        if let Some(known) = self.verified.get(&name)
+            && now < known.until
+            && std::ptr::eq(known.set.as_ptr(), Arc::as_ptr(&keys))
+        {
+            return Ok(known.caller);
+        }
+        if let Some(id) = header.kid.as_deref().filter(|id| keys.find(Some(id)).is_none())
+            && let Some(newer) = issuer.keys.look_for(id).await
+        {
+            keys = newer;
+        }
         let claims = verify(token, header.kid.as_deref(), &keys).map_err(refused)?;
-        issuer.check(&claims, self.clock.unix_seconds()).map_err(refused)?;
-        Ok(Arc::new(issuer.caller(&claims)))
+        issuer.check(&claims, now).map_err(refused)?;
+        let caller = Arc::new(issuer.caller(&claims));
+        let until = claims.exp.min(now + VERIFIED_SECONDS);
+        let set = Arc::downgrade(&keys);
+        self.verified.insert(name, Verified { caller: Arc::clone(&caller), until, set });
+        Ok(caller)
     }
 
     /// Selects the issuer by the unverified claim; the signature check that follows makes it good.
@@ -122,27 +150,22 @@ impl Jwt {
 }
 
 impl Issuer {
-    fn load(&self) {
-        match KeySet::read(&self.settings.keys_file, &self.demands) {
-            Ok(keys) => self.keys.store(Some(Arc::new(keys))),
-            Err(error) => {
-                tracing::error!(issuer = %self.settings.name, %error, "key set refused: the last good one stays");
+    fn new(settings: JwtIssuer, tasks: &Tasks, now: SystemTime) -> Result<Self, DocumentsError> {
+        let demands = Demands {
+            issuer: settings.issuer.clone(),
+            audience: settings.audience.clone(),
+            algorithms: settings.algorithms.clone(),
+            leeway: settings.leeway.as_secs(),
+        };
+        let keys = match &settings.keys {
+            KeySource::File(path) => Keys::File(FileKeys::open(path.clone(), demands, now)),
+            KeySource::Discovery { ca_file } => {
+                let documents = Documents::new(ca_file.as_deref())?;
+                let cooldown = settings.keys_cooldown;
+                Keys::Discovered(Discovered::start(demands, documents, cooldown, tasks.clone()))
             }
-        }
-    }
-
-    /// Reads the file again if it changed; looks at most once a second.
-    fn refresh(&self, now: SystemTime) {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.duration_since(looked.0).is_ok_and(|since| since < LOOK_AGAIN) {
-            return;
-        }
-        looked.0 = now;
-        let found = modified(&self.settings.keys_file);
-        if found != looked.1 {
-            looked.1 = found;
-            self.load();
-        }
+        };
+        Ok(Self { settings, keys })
     }
 
     /// A token without `typ` is taken; one that says what it is must be what the issuer is configured for.
@@ -178,13 +201,17 @@ impl Issuer {
     fn caller(&self, claims: &Claims) -> Caller {
         let realm = &self.settings.name;
         let principal = format!("user:oidc/{realm}:{}", encode_name(&claims.sub));
-        let groups = nested(&claims.rest, &self.settings.groups_claim)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
+        let listed = nested(&claims.rest, &self.settings.groups_claim).and_then(Value::as_array);
+        let listed = listed.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+        // workload identities carry no groups: what they are about becomes one, such as repository=owner/name
+        let about = self.settings.claim_groups.iter().filter_map(|claim| {
+            let value = nested(&claims.rest, claim).and_then(Value::as_str)?;
+            Some(format!("{claim}={value}"))
+        });
+        let groups = listed
+            .chain(about)
             .take(GROUPS_LIMIT)
-            .map(|group| format!("group:oidc/{realm}:{}", encode_name(group)))
+            .map(|group| format!("group:oidc/{realm}:{}", encode_name(&group)))
             .collect();
         let id = claims.jti.as_deref().map(encode_name).unwrap_or_default();
         let detail = format!(
@@ -255,7 +282,7 @@ impl Authenticator for Jwt {
     ) -> BoxFuture<'a, Result<Arc<Caller>, IdentityError>> {
         Box::pin(async move {
             match credentials {
-                Credentials::Jwt(token) => self.judge(token.expose()),
+                Credentials::Jwt(token) => self.judge(token.expose()).await,
                 Credentials::None | Credentials::GatewayToken(_) | Credentials::Password { .. } => {
                     Err(IdentityError::Missing)
                 }
@@ -278,10 +305,6 @@ fn nested<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     Some(found)
 }
 
-fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).ok()?.modified().ok()
-}
-
 /// Headers that would let a token bring its own key, or change what is signed.
 const FORBIDDEN_HEADERS: [&str; 7] = ["crit", "jku", "x5u", "x5c", "jwk", "zip", "b64"];
 /// A key id is a map key, never a path or a query.
@@ -290,8 +313,10 @@ const KID_LIMIT_BYTES: usize = 128;
 const SUBJECT_LIMIT_BYTES: usize = 256;
 /// More groups than this are a mistake of the issuer.
 const GROUPS_LIMIT: usize = 10_000;
-/// How old a look at the key file may be.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Tokens that are remembered as good: one `go` command repeats its token hundreds of times.
+const VERIFIED: usize = 10_000;
+/// For how long at most.
+const VERIFIED_SECONDS: u64 = 5 * 60;
 
 #[cfg(test)]
 mod tests;

@@ -201,7 +201,7 @@ const DOORS: &[(&str, Reach)] = &[
     ("metrics_process", Reach::In(&["src/telemetry"])),
     ("jsonwebtoken", Reach::In(&["src/identity"])),
     ("casbin", Reach::In(&["src/policy"])),
-    ("quick_cache", Reach::In(&["src/policy", "src/identity/remembered.rs"])),
+    ("quick_cache", Reach::In(&["src/policy", "src/identity"])),
     ("ldap3", Reach::In(&["src/identity/ldap.rs", "src/identity/ldap"])),
     ("moka", Reach::In(&["src/cache/memory.rs"])),
     ("object_store", Reach::In(&["src/cache/blob.rs"])),

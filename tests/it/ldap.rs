@@ -198,7 +198,7 @@ fn three_hundred_modules_of_one_caller_cost_one_bind() {
     assert_eq!(login(&gateway, "bob").get("/example.com/mod000/@v/list").status, 403);
 }
 
-fn copy_policy(to: &std::path::Path, roles: &str) {
+pub(crate) fn copy_policy(to: &std::path::Path, roles: &str) {
     let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
     for name in [
         "model.conf",

@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod collector;
 pub(crate) mod gateway;
 pub(crate) mod go;
+pub(crate) mod issuer;
 pub(crate) mod slapd;
 pub(crate) mod tree;
 pub(crate) mod upstream;

@@ -1,7 +1,12 @@
 //! Tokens that must not get in, each signed with a good key: the signature is never what refuses them here.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use super::*;
 use crate::clock::ManualClock;
+use crate::telemetry::Telemetry;
+use crate::telemetry::trace::Sampler;
 use aws_lc_rs::signature::Ed25519KeyPair;
 use aws_lc_rs::signature::KeyPair as _;
 use serde_json::json;
@@ -10,6 +15,7 @@ const NOW: u64 = 1_800_000_000;
 
 struct Bench {
     directory: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
     key: Ed25519KeyPair,
     jwt: Jwt,
 }
@@ -23,12 +29,14 @@ fn public(key: &Ed25519KeyPair) -> Value {
             "x": URL_SAFE_NO_PAD.encode(key.public_key()) })
 }
 
-fn settings(keys_file: std::path::PathBuf) -> JwtIssuer {
+fn settings(keys_file: PathBuf) -> JwtIssuer {
     JwtIssuer {
         name: "corp".to_owned(),
         issuer: "https://idp.example".to_owned(),
         audience: vec!["modgate".to_owned()],
-        keys_file,
+        keys: KeySource::File(keys_file),
+        keys_cooldown: Duration::from_secs(30),
+        claim_groups: vec!["repository".to_owned()],
         algorithms: vec!["EdDSA".to_owned()],
         groups_claim: "realm_access.roles".to_owned(),
         typ: vec!["JWT".to_owned(), "at+jwt".to_owned()],
@@ -44,8 +52,16 @@ fn bench() -> Bench {
     std::fs::write(&keys_file, json!({ "keys": [public(&key)] }).to_string()).unwrap();
     // the crate that checks signatures has a wall clock of its own: times are taken relative to it
     let clock = Arc::new(ManualClock::at_unix(wall()));
-    let jwt = Jwt::new(vec![settings(keys_file)], clock);
-    Bench { directory, key, jwt }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let jwt = judge(settings(keys_file), &runtime, clock);
+    Bench { directory, runtime, key, jwt }
+}
+
+fn judge(settings: JwtIssuer, runtime: &tokio::runtime::Runtime, clock: Arc<ManualClock>) -> Jwt {
+    let telemetry =
+        Telemetry::new(&[], Sampler::new(0.0), Arc::<ManualClock>::clone(&clock)).unwrap();
+    let tasks = Tasks::new(runtime.handle().clone(), 1, Arc::new(telemetry));
+    Jwt::new(vec![settings], &tasks, clock).unwrap()
 }
 
 fn wall() -> u64 {
@@ -69,7 +85,11 @@ impl Bench {
     }
 
     fn word(&self, token: &str) -> AuthResult {
-        self.jwt.judge(token).map_or_else(|error| error.labels().1, |_| AuthResult::Success)
+        self.judge(token).map_or_else(|error| error.labels().1, |_| AuthResult::Success)
+    }
+
+    fn judge(&self, token: &str) -> Result<Arc<Caller>, IdentityError> {
+        self.runtime.block_on(self.jwt.judge(token))
     }
 
     fn with_claim(&self, name: &str, value: Value) -> AuthResult {
@@ -94,7 +114,7 @@ impl Bench {
 #[test]
 fn a_good_token_names_the_caller_and_the_groups_of_its_realm() {
     let bench = bench();
-    let caller = bench.jwt.judge(&bench.sign(&header(), &claims())).unwrap();
+    let caller = bench.judge(&bench.sign(&header(), &claims())).unwrap();
     assert_eq!(caller.principal(), "user:oidc/corp:alice");
     assert_eq!(caller.groups(), ["group:oidc/corp:go-dev", "group:oidc/corp:a%2Cb"]);
 }
@@ -179,8 +199,8 @@ fn a_token_changed_after_signing_is_refused() {
 fn without_a_key_set_a_token_cannot_be_judged_and_is_not_refused() {
     let bench = bench();
     let missing = bench.directory.path().join("missing.json");
-    let jwt = Jwt::new(vec![settings(missing)], Arc::new(ManualClock::at_unix(NOW)));
-    let outcome = jwt.judge(&bench.sign(&header(), &claims()));
+    let jwt = judge(settings(missing), &bench.runtime, Arc::new(ManualClock::at_unix(NOW)));
+    let outcome = bench.runtime.block_on(jwt.judge(&bench.sign(&header(), &claims())));
     assert_eq!(outcome.unwrap_err().labels().1, AuthResult::BackendUnavailable);
 }
 
@@ -189,12 +209,12 @@ fn an_unusable_set_never_replaces_a_usable_one() {
     let bench = bench();
     let path = bench.directory.path().join("keys.json");
     let clock = Arc::new(ManualClock::at_unix(wall()));
-    let jwt = Jwt::new(vec![settings(path.clone())], Arc::<ManualClock>::clone(&clock));
+    let jwt = judge(settings(path.clone()), &bench.runtime, Arc::<ManualClock>::clone(&clock));
     let mut private = public(&bench.key);
     private["d"] = json!("c2VjcmV0");
     std::fs::write(&path, json!({ "keys": [private] }).to_string()).unwrap();
     let later = SystemTime::UNIX_EPOCH + Duration::from_secs(wall() + 100);
     std::fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
     clock.advance(Duration::from_secs(2));
-    assert!(jwt.judge(&bench.sign(&header(), &claims())).is_ok());
+    assert!(bench.runtime.block_on(jwt.judge(&bench.sign(&header(), &claims()))).is_ok());
 }
