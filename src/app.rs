@@ -30,6 +30,7 @@ use crate::gateway::fetch::Fetcher;
 use crate::gateway::own::Own;
 use crate::goproxy::request::Routes;
 use crate::identity::Anonymous;
+use crate::identity::Door;
 use crate::identity::Identity;
 use crate::identity::authenticator::Authenticator;
 use crate::identity::jwt::Jwt;
@@ -244,7 +245,13 @@ fn identity(
         config::identity::Anonymous::Refused => Anonymous::Refused,
         config::identity::Anonymous::Allowed => Anonymous::Admitted,
     };
-    Ok(Identity::new(anonymous, settings.jwt_users.clone(), methods, Arc::clone(telemetry)))
+    let door = Door {
+        anonymous,
+        jwt_user_names: settings.jwt_users.clone(),
+        source_rate: settings.source_rate,
+        caller_rate: settings.caller_rate,
+    };
+    Ok(Identity::new(door, methods, Arc::clone(telemetry)))
 }
 
 type Threads = Vec<std::thread::JoinHandle<()>>;

@@ -307,6 +307,7 @@ impl Gateway {
     pub fn report(&self) {
         let metrics = self.telemetry.metrics();
         self.fetcher.report();
+        self.identity.forget();
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         metrics.policy_rules.set((), self.policy.rules() as f64);
         metrics.ready.set((), if self.readiness().is_ok() { 1.0 } else { 0.0 });

@@ -17,6 +17,7 @@
 //! **Limits of this version.** Gateway tokens, names and passwords of LDAP directories, and JWTs of issuers found by
 //! discovery or by a key-set file; client certificates come behind the same [`authenticator::Authenticator`] seam.
 
+mod attempts;
 pub mod authenticator;
 pub mod caller;
 pub mod credentials;
@@ -28,11 +29,13 @@ mod remembered;
 pub mod token;
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::fault::Fault;
 use crate::fault::Kind;
 use crate::head::Head;
+use crate::identity::attempts::Rates;
 use crate::identity::authenticator::Authenticator;
 use crate::identity::caller::Caller;
 use crate::identity::credentials::Credentials;
@@ -62,6 +65,9 @@ pub enum IdentityError {
         /// For the audit; holds no secret.
         detail: String,
     },
+    /// Too many requests, or too many wrong passwords, from one place.
+    #[error("too many requests or failures from this source")]
+    Throttled,
     /// It cannot be judged now.
     #[error("{method:?} credentials cannot be judged: {detail}")]
     Unavailable {
@@ -79,6 +85,7 @@ impl IdentityError {
             Self::Credentials(_) => (AuthMethod::Unknown, AuthResult::Malformed),
             Self::Missing => (AuthMethod::Anonymous, AuthResult::Missing),
             Self::Refused { method, result, .. } => (*method, *result),
+            Self::Throttled => (AuthMethod::Unknown, AuthResult::Throttled),
             Self::Unavailable { method, .. } => (*method, AuthResult::BackendUnavailable),
         }
     }
@@ -89,6 +96,7 @@ impl Fault for IdentityError {
         match self {
             Self::Credentials(_) => Kind::Malformed,
             Self::Missing | Self::Refused { .. } => Kind::Unauthenticated,
+            Self::Throttled => Kind::Throttled,
             Self::Unavailable { .. } => Kind::Unavailable,
         }
     }
@@ -107,6 +115,9 @@ impl Fault for IdentityError {
                 "accepted: a gateway token (mgt_...) or a JWT, as netrc password or Bearer"
             )
             .into(),
+            Self::Throttled => {
+                "too many requests or wrong passwords from here: try again later".into()
+            }
             Self::Unavailable { .. } => {
                 "the gateway cannot check credentials just now: try again soon".into()
             }
@@ -114,7 +125,7 @@ impl Fault for IdentityError {
     }
 
     fn retryable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Throttled)
     }
 }
 
@@ -126,7 +137,7 @@ impl Observed for IdentityError {
         facts.auth_detail = match self {
             Self::Refused { detail, .. } | Self::Unavailable { detail, .. } => Some(detail.clone()),
             Self::Credentials(error) => Some(error.to_string()),
-            Self::Missing => None,
+            Self::Missing | Self::Throttled => None,
         };
     }
 }
@@ -146,18 +157,38 @@ pub struct Identity {
     anonymous: Anonymous,
     jwt_user_names: Vec<String>,
     authenticators: Vec<Box<dyn Authenticator>>,
+    rates: Rates,
     telemetry: Arc<Telemetry>,
+}
+
+/// How callers come in, apart from the ways of proving who they are.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// Callers without credentials.
+    pub anonymous: Anonymous,
+    /// Basic user names whose password is a JSON web token.
+    pub jwt_user_names: Vec<String>,
+    /// Requests a second of one source.
+    pub source_rate: NonZeroU32,
+    /// Requests a second of one caller.
+    pub caller_rate: NonZeroU32,
 }
 
 impl Identity {
     /// An identity station. The first authenticator that takes a credential's shape judges it, alone.
     pub fn new(
-        anonymous: Anonymous,
-        jwt_user_names: Vec<String>,
+        door: Door,
         authenticators: Vec<Box<dyn Authenticator>>,
         telemetry: Arc<Telemetry>,
     ) -> Self {
-        Self { anonymous, jwt_user_names, authenticators, telemetry }
+        let Door { anonymous, jwt_user_names, source_rate, caller_rate } = door;
+        let rates = Rates::new(source_rate, caller_rate);
+        Self { anonymous, jwt_user_names, authenticators, rates, telemetry }
+    }
+
+    /// Forgets the rates of whoever has been quiet; called now and then.
+    pub fn forget(&self) {
+        self.rates.forget();
     }
 
     /// Recognises the caller of a request.
@@ -175,6 +206,18 @@ impl Identity {
     }
 
     async fn judge(&self, head: &Head) -> Result<Arc<Caller>, IdentityError> {
+        if !self.rates.source(head.peer.address.ip()) {
+            return Err(IdentityError::Throttled);
+        }
+        let caller = self.recognise(head).await?;
+        if self.rates.caller(caller.principal()) {
+            Ok(caller)
+        } else {
+            Err(IdentityError::Throttled)
+        }
+    }
+
+    async fn recognise(&self, head: &Head) -> Result<Arc<Caller>, IdentityError> {
         let credentials = Credentials::from_head(head, &self.jwt_user_names)?;
         if credentials == Credentials::None {
             return match self.anonymous {
@@ -184,7 +227,7 @@ impl Identity {
         }
         for authenticator in &self.authenticators {
             if authenticator.takes(&credentials) {
-                return authenticator.authenticate(&credentials).await;
+                return authenticator.authenticate(&credentials, head.peer.address.ip()).await;
             }
         }
         let (method, result) = (AuthMethod::Unknown, AuthResult::BadCredentials);

@@ -1,5 +1,6 @@
 //! `[identity]` and `[[identity.jwt]]`: who may prove who they are, and how.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,10 @@ pub struct Identity {
     pub tokens_file: PathBuf,
     /// Basic user names whose password is a JSON web token.
     pub jwt_users: Vec<String>,
+    /// Requests a second of one source.
+    pub source_rate: NonZeroU32,
+    /// Requests a second of one caller.
+    pub caller_rate: NonZeroU32,
     /// Issuers of JSON web tokens.
     pub jwt: Vec<JwtIssuer>,
     /// Directories that know people by name and password.
@@ -123,6 +128,19 @@ pub(in crate::config) const SECTION: Section = Section {
             preset: Preset::Value("jwt,oauth2accesstoken"),
             doc: "Basic user names whose password is a JSON web token, so that netrc can carry one.",
         },
+        Key {
+            name: "source_rate",
+            form: Form::Number,
+            preset: Preset::Value("500"),
+            doc: "Requests a second of one address (IPv6: one /64), 1 to 1000000; twenty times as \
+                  many may come at once. Beyond that the answer is 429.",
+        },
+        Key {
+            name: "caller_rate",
+            form: Form::Number,
+            preset: Preset::Value("500"),
+            doc: "Requests a second of one caller, 1 to 1000000; twenty times as many may come at once.",
+        },
     ],
 };
 
@@ -214,12 +232,17 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<Identity> {
     let anonymous = table.one("anonymous", units::one_of(&Anonymous::ALL, Anonymous::word));
     let tokens_file = table.one("tokens_file", units::path);
     let jwt_users = table.list("jwt_users", units::text);
+    let rate = units::count(1_000_000_u32);
+    let source_rate = table.one("source_rate", &rate);
+    let caller_rate = table.one("caller_rate", &rate);
     let jwt = read_issuers(reader);
     let ldap = ldap::read(reader);
     Some(Identity {
         anonymous: anonymous?,
         tokens_file: tokens_file?,
         jwt_users: jwt_users?,
+        source_rate: NonZeroU32::new(source_rate?)?,
+        caller_rate: NonZeroU32::new(caller_rate?)?,
         jwt: jwt?,
         ldap: ldap?,
     })

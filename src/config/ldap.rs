@@ -33,6 +33,8 @@ pub struct LdapDirectory {
     pub groups: Groups,
     /// How long each part may take.
     pub times: Limits,
+    /// After how many failures the directory locks an account; it never sees that many from us.
+    pub lock_threshold: usize,
     /// How long a verified password is good without asking again.
     pub cache_ttl: Duration,
     /// How long a wrong one is wrong without asking again.
@@ -238,6 +240,13 @@ pub(in crate::config) const SECTION: Section = Section {
             Preset::Value("1800ms"),
             "Time for a whole login, all servers together; then the answer is 503.",
         ),
+        Key {
+            name: "lock_threshold",
+            form: Form::Number,
+            preset: Preset::Value("5"),
+            doc: "After how many failures the directory locks an account, 2 to 1000: it never sees \
+                  that many from us.",
+        },
         text(
             "cache_ttl",
             Preset::Value("60s"),
@@ -271,6 +280,7 @@ fn directory(table: &mut Table<'_>) -> Option<LdapDirectory> {
     let connect = table.one("connect_timeout", units::duration);
     let operation = table.one("operation_timeout", units::duration);
     let total = table.one("total_timeout", units::duration);
+    let lock_threshold = table.one("lock_threshold", units::count(1000_usize));
     let cache_ttl = table.one("cache_ttl", units::duration);
     let failure_ttl = table.one("failure_ttl", units::duration);
     let servers = servers?;
@@ -283,6 +293,7 @@ fn directory(table: &mut Table<'_>) -> Option<LdapDirectory> {
         find: find?,
         groups: groups?,
         times: Limits { connect: connect?, operation: operation?, total: total? },
+        lock_threshold: lock_threshold?,
         cache_ttl: cache_ttl?,
         failure_ttl: failure_ttl?,
     })

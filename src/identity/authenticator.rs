@@ -1,6 +1,7 @@
 //! The seam behind which every way of proving an identity stands.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -18,5 +19,6 @@ pub trait Authenticator: Send + Sync + fmt::Debug {
     fn authenticate<'a>(
         &'a self,
         credentials: &'a Credentials,
+        source: IpAddr,
     ) -> BoxFuture<'a, Result<Arc<Caller>, IdentityError>>;
 }

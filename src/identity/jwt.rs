@@ -3,6 +3,7 @@
 //! The order of checks is fixed and the first failure ends it: size and header, algorithm, issuer, key,
 //! signature with the base claims, then the claims that the crate's ordinary settings accept in any form.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::Weak;
 use std::time::SystemTime;
@@ -279,6 +280,7 @@ impl Authenticator for Jwt {
     fn authenticate<'a>(
         &'a self,
         credentials: &'a Credentials,
+        _source: IpAddr,
     ) -> BoxFuture<'a, Result<Arc<Caller>, IdentityError>> {
         Box::pin(async move {
             match credentials {

@@ -13,10 +13,12 @@ mod breaker;
 mod connection;
 mod groups;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -34,6 +36,8 @@ use tokio::sync::Semaphore;
 use crate::config::ldap::Find;
 use crate::config::ldap::LdapDirectory;
 use crate::identity::IdentityError;
+use crate::identity::attempts::Attempts;
+use crate::identity::attempts::Gate;
 use crate::identity::authenticator::Authenticator;
 use crate::identity::caller::Caller;
 use crate::identity::caller::encode_name;
@@ -87,6 +91,7 @@ struct Directory {
     servers: Vec<Server>,
     remembered: Remembered,
     flights: Flights<Fingerprint, Outcome>,
+    attempts: Attempts,
     slots: Semaphore,
     waiting: AtomicUsize,
     tasks: Tasks,
@@ -122,12 +127,14 @@ impl Ldap {
                 breaker: Breaker::default(),
             })
             .collect();
+        let attempts = Attempts::new(settings.lock_threshold);
         let remembered = Remembered::new(settings.cache_ttl, settings.failure_ttl)?;
         let directory = Arc::new(Directory {
             settings,
             servers,
             remembered,
             flights: Flights::default(),
+            attempts,
             slots: Semaphore::new(AT_ONCE),
             waiting: AtomicUsize::new(0),
             tasks,
@@ -154,13 +161,21 @@ impl Ldap {
         said
     }
 
-    async fn judge(&self, user: &str, password: &str) -> Outcome {
+    async fn judge(&self, user: &str, password: &str, source: IpAddr) -> Outcome {
         if password.is_empty() || user.is_empty() {
             return Err(refused("an empty name or password".to_owned()));
         }
         let fingerprint = self.directory.remembered.fingerprint(user, password);
         if let Some(outcome) = self.directory.remembered.look(&fingerprint) {
             return outcome;
+        }
+        let attempts = &self.directory.attempts;
+        match attempts.gate(source, user, Instant::now()) {
+            Gate::Open => {}
+            Gate::Locked => {
+                return Err(refused(format!("{}: locked after failures", encode_name(user))));
+            }
+            Gate::Throttled => return Err(IdentityError::Throttled),
         }
         let (flight, _role) = self.directory.flights.board(&fingerprint, |landing| {
             let directory = Arc::clone(&self.directory);
@@ -174,7 +189,15 @@ impl Ldap {
             async move { running.await.unwrap_or_else(|gone| Err(unavailable(gone.to_string()))) }
                 .boxed()
         });
-        flight.await
+        let outcome = flight.await;
+        match &outcome {
+            Ok(_) => attempts.succeeded(source, user, Instant::now()),
+            Err(IdentityError::Refused { .. }) => {
+                attempts.failed(source, user, fingerprint, Instant::now());
+            }
+            Err(_) => {}
+        }
+        outcome
     }
 }
 
@@ -289,11 +312,12 @@ impl Authenticator for Ldap {
     fn authenticate<'a>(
         &'a self,
         credentials: &'a Credentials,
+        source: IpAddr,
     ) -> BoxFuture<'a, Result<Arc<Caller>, IdentityError>> {
         Box::pin(async move {
             match credentials {
                 Credentials::Password { user, password } => {
-                    self.judge(self.own_name(user).unwrap_or(user), password.expose()).await
+                    self.judge(self.own_name(user).unwrap_or(user), password.expose(), source).await
                 }
                 Credentials::None | Credentials::GatewayToken(_) | Credentials::Jwt(_) => {
                     Err(IdentityError::Missing)

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -282,6 +283,7 @@ impl Authenticator for Tokens {
     fn authenticate<'a>(
         &'a self,
         credentials: &'a Credentials,
+        _source: IpAddr,
     ) -> BoxFuture<'a, Result<Arc<Caller>, IdentityError>> {
         Box::pin(async move {
             match credentials {

@@ -282,6 +282,8 @@ label! {
         Revoked = "revoked",
         /// Wrong or unknown.
         BadCredentials = "bad_credentials",
+        /// Too many requests or failures.
+        Throttled = "throttled",
         /// The judge is not there.
         BackendUnavailable = "backend_unavailable",
     }

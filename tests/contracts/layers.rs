@@ -202,6 +202,7 @@ const DOORS: &[(&str, Reach)] = &[
     ("jsonwebtoken", Reach::In(&["src/identity"])),
     ("casbin", Reach::In(&["src/policy"])),
     ("quick_cache", Reach::In(&["src/policy", "src/identity"])),
+    ("governor", Reach::In(&["src/identity/attempts.rs"])),
     ("ldap3", Reach::In(&["src/identity/ldap.rs", "src/identity/ldap"])),
     ("moka", Reach::In(&["src/cache/memory.rs"])),
     ("object_store", Reach::In(&["src/cache/blob.rs"])),

@@ -122,9 +122,11 @@ fn no_trick_in_a_name_yields_another_entry() {
         "cn=admin,dc=corp,dc=example",
         "cn=modgate,ou=services,dc=corp,dc=example",
     ];
-    for trick in tricks {
+    for (place, trick) in tricks.into_iter().enumerate() {
+        // each from an address of its own, or the source would be throttled
+        let stranger = gateway.stranger().from(&format!("127.0.1.{}", place + 1));
         for password in ["alice-pw", "admin", "service-pw", ""] {
-            let (status, who) = whoami(&gateway.stranger().basic(trick, password));
+            let (status, who) = whoami(&stranger.basic(trick, password));
             // spellings that the directory itself takes for alice, with her password, are alice and nobody else
             let spelling = trick.trim() == "alice" || trick == "\u{ff41}lice";
             let same =
@@ -308,4 +310,74 @@ fn a_wrong_authority_or_service_password_is_503_and_the_log_says_why() {
     let told = gateway
         .audited(1, "the refusal", |event| event["actor"]["result"] == "backend_unavailable");
     assert!(told[0]["actor"]["detail"].as_str().unwrap().contains("bind_dn"), "{told:?}");
+}
+
+#[test]
+fn a_thousand_wrong_passwords_reach_the_directory_less_often_than_it_takes_to_lock() {
+    let slapd = Slapd::with(&corp());
+    let gateway = over(&slapd.settings("lock_threshold = 4"));
+    // alice has been here before, from this address
+    assert_eq!(whoami(&login(&gateway, "alice")).0, 200);
+    let before = slapd.binds();
+    let client = gateway.stranger().from("127.0.0.2");
+    let mut answers = [0, 0];
+    for n in 0..1000 {
+        match client.basic("alice", &format!("guess{n}")).get("/-/whoami").status {
+            401 => answers[0] += 1,
+            429 => answers[1] += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(answers[0] + answers[1], 1000);
+    assert!(slapd.binds() - before <= 3, "{} binds", slapd.binds() - before);
+    // the right password during a lock looks like a wrong one
+    assert_eq!(client.basic("alice", "alice-pw").get("/-/whoami").status, 200, "it is remembered");
+    assert_eq!(whoami(&login(&gateway, "alice")).0, 200);
+}
+
+#[test]
+fn one_stale_password_sent_a_hundred_times_is_one_failure() {
+    let slapd = Slapd::with(&corp());
+    let gateway = over(&slapd.settings(""));
+    for _ in 0..100 {
+        assert_eq!(whoami(&gateway.stranger().basic("alice", "stale")).0, 401);
+    }
+    assert_eq!(slapd.binds(), 1);
+    assert_eq!(whoami(&login(&gateway, "alice")).0, 200);
+}
+
+#[test]
+fn a_black_hole_and_a_connection_reset_are_503_within_two_seconds() {
+    let slapd = Slapd::with(&corp());
+    let hole = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let reset = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let reset_port = reset.local_addr().unwrap().port();
+    std::thread::spawn(move || reset.incoming().for_each(drop));
+    for port in [hole.local_addr().unwrap().port(), reset_port] {
+        let gateway = over(&slapd.settings_for(&format!("\"ldaps://localhost:{port}\""), ""));
+        unavailable(&gateway, "alice");
+    }
+}
+
+#[test]
+fn a_flood_of_one_source_is_429_and_comes_to_an_end() {
+    let tree = Tree::new();
+    let settings = "[identity]\nsource_rate = 1\n";
+    let gateway = Setup::over(&format!("file://{}", tree.path().display())).with(settings).start();
+    let client = gateway.client();
+    let mut throttled = None;
+    for _ in 0..60 {
+        let answer = client.get("/-/whoami");
+        if answer.status == 429 {
+            throttled = Some(answer);
+        }
+    }
+    let throttled = throttled.expect("nobody was throttled");
+    assert_eq!(throttled.header("retry-after"), "5");
+    assert!(throttled.text().contains("too many"), "{}", throttled.text());
+    assert_eq!(
+        gateway.stranger().from("127.0.0.2").basic("dev", &gateway.token()).get("/-/whoami").status,
+        200
+    );
+    until("the source may ask again", || client.get("/-/whoami").status == 200);
 }

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::io::Read as _;
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::path::Path;
@@ -28,6 +29,7 @@ pub(crate) struct Client {
     address: SocketAddr,
     config: Arc<ClientConfig>,
     authorization: Option<String>,
+    from: Option<IpAddr>,
 }
 
 /// An answer, as it came.
@@ -61,7 +63,7 @@ impl Client {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { address, config: Arc::new(config), authorization: None }
+        Self { address, config: Arc::new(config), authorization: None, from: None }
     }
 
     /// The same client with a token as Basic password, as `go` sends it from netrc.
@@ -75,6 +77,11 @@ impl Client {
         Self { authorization: Some(format!("Bearer {token}")), ..self.clone() }
     }
 
+    /// The same client at another loopback address.
+    pub(crate) fn from(&self, address: &str) -> Self {
+        Self { from: Some(address.parse().unwrap()), ..self.clone() }
+    }
+
     /// The Authorization line this client sends, if any.
     pub(crate) fn authorization(&self) -> String {
         self.authorization
@@ -83,7 +90,10 @@ impl Client {
     }
 
     pub(crate) fn connect(&self) -> Tls {
-        let tcp = TcpStream::connect(self.address).unwrap();
+        let tcp = match self.from {
+            None => TcpStream::connect(self.address).unwrap(),
+            Some(from) => connect_from(from, self.address),
+        };
         tcp.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let connection = ClientConnection::new(Arc::clone(&self.config), name).unwrap();
@@ -155,6 +165,18 @@ pub(crate) fn read_to_end(stream: &mut Tls) -> Vec<u8> {
             Err(_closed_without_goodbye) => return raw,
         }
     }
+}
+
+/// Connects from one of this machine's own addresses.
+fn connect_from(from: IpAddr, to: SocketAddr) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(from, 0)).unwrap();
+        socket.connect(to).await.unwrap().into_std().unwrap()
+    });
+    stream.set_nonblocking(false).unwrap();
+    stream
 }
 
 /// Reads the first answer of some bytes.
