@@ -36,6 +36,7 @@ use crate::identity::authenticator::Authenticator;
 use crate::identity::jwt::Jwt;
 use crate::identity::ldap::Ldap;
 use crate::identity::ldap::Standing;
+use crate::identity::mtls::Certificates;
 use crate::identity::token::TokenFile;
 use crate::identity::token::Tokens;
 use crate::policy;
@@ -250,6 +251,9 @@ fn identity(
         jwt_user_names: settings.jwt_users.clone(),
         source_rate: settings.source_rate,
         caller_rate: settings.caller_rate,
+        certificates: Certificates::new(
+            settings.mtls.as_ref().map(|mtls| mtls.names.clone()).unwrap_or_default(),
+        ),
     };
     Ok(Identity::new(door, methods, Arc::clone(telemetry)))
 }

@@ -29,6 +29,7 @@ pub mod cache;
 pub mod identity;
 mod keys;
 pub mod ldap;
+pub mod mtls;
 pub mod policy;
 pub mod private;
 pub mod problem;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The two methods that the module proxy protocol knows; any other is refused before there is a head.
@@ -63,6 +64,17 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Whether the connection is encrypted.
     pub transport: Transport,
+    /// What its certificate says, if it showed one that a trusted authority signed and did not take back.
+    pub certificate: Option<Arc<Certificate>>,
+}
+
+/// A client certificate that was verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// Subject alternative names, as `uri:…` and `dns:…`. The common name is never read.
+    pub names: Vec<String>,
+    /// SHA-256 of the certificate, in hex.
+    pub sha256: String,
 }
 
 /// What carries the connection.

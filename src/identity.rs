@@ -14,8 +14,7 @@
 //! **How it fails.** If the judge itself cannot be read (the token file, a key set), the answer is 503 and never
 //! 401: some clients erase a stored secret when they see 401. Secrets are hidden by type and appear in no output.
 //!
-//! **Limits of this version.** Gateway tokens, names and passwords of LDAP directories, and JWTs of issuers found by
-//! discovery or by a key-set file; client certificates come behind the same [`authenticator::Authenticator`] seam.
+//! **A certificate** counts where no header names somebody, and then it must be mapped: see [`mtls`].
 
 mod attempts;
 pub mod authenticator;
@@ -25,6 +24,7 @@ pub mod jwks;
 pub mod jwt;
 mod keys;
 pub mod ldap;
+pub mod mtls;
 mod remembered;
 pub mod token;
 
@@ -40,6 +40,7 @@ use crate::identity::authenticator::Authenticator;
 use crate::identity::caller::Caller;
 use crate::identity::credentials::Credentials;
 use crate::identity::credentials::CredentialsError;
+use crate::identity::mtls::Certificates;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
@@ -158,6 +159,7 @@ pub struct Identity {
     jwt_user_names: Vec<String>,
     authenticators: Vec<Box<dyn Authenticator>>,
     rates: Rates,
+    certificates: Certificates,
     telemetry: Arc<Telemetry>,
 }
 
@@ -172,6 +174,8 @@ pub struct Door {
     pub source_rate: NonZeroU32,
     /// Requests a second of one caller.
     pub caller_rate: NonZeroU32,
+    /// Whose client certificate it is.
+    pub certificates: Certificates,
 }
 
 impl Identity {
@@ -181,9 +185,9 @@ impl Identity {
         authenticators: Vec<Box<dyn Authenticator>>,
         telemetry: Arc<Telemetry>,
     ) -> Self {
-        let Door { anonymous, jwt_user_names, source_rate, caller_rate } = door;
+        let Door { anonymous, jwt_user_names, source_rate, caller_rate, certificates } = door;
         let rates = Rates::new(source_rate, caller_rate);
-        Self { anonymous, jwt_user_names, authenticators, rates, telemetry }
+        Self { anonymous, jwt_user_names, authenticators, rates, certificates, telemetry }
     }
 
     /// Forgets the rates of whoever has been quiet; called now and then.
@@ -220,6 +224,9 @@ impl Identity {
     async fn recognise(&self, head: &Head) -> Result<Arc<Caller>, IdentityError> {
         let credentials = Credentials::from_head(head, &self.jwt_user_names)?;
         if credentials == Credentials::None {
+            if let Some(certificate) = &head.peer.certificate {
+                return self.certificates.judge(certificate);
+            }
             return match self.anonymous {
                 Anonymous::Admitted => Ok(Arc::new(Caller::anonymous())),
                 Anonymous::Refused => Err(IdentityError::Missing),

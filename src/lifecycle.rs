@@ -15,6 +15,7 @@ use crate::server;
 use crate::server::Server;
 use crate::server::Shared;
 use crate::server::tls::Acceptor;
+use crate::server::tls::Files;
 use crate::telemetry::trace::Exporter;
 
 /// Runs until SIGINT or SIGTERM, drains, and gives up waiting at a second signal. `ready` is called when every
@@ -105,7 +106,17 @@ async fn serve(
     ready: impl FnOnce(&Listening),
 ) -> anyhow::Result<()> {
     let acceptor = match (&config.server.tls_cert, &config.server.tls_key) {
-        (Some(chain), Some(key)) => Some(Acceptor::from_files(chain, key)?),
+        (Some(chain), Some(key)) => {
+            let mtls = config.identity.mtls.as_ref();
+            let acceptor = Acceptor::open(Files {
+                chain: chain.clone(),
+                key: key.clone(),
+                clients: mtls.map(|mtls| mtls.ca_file.clone()),
+                revoked: mtls.and_then(|mtls| mtls.crl_file.clone()),
+            })?;
+            acceptor.watch(&app.tasks);
+            Some(acceptor)
+        }
         _ => None,
     };
     let shared = Shared {

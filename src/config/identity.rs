@@ -12,6 +12,8 @@ use crate::config::keys::Section;
 use crate::config::keys::Times;
 use crate::config::ldap;
 use crate::config::ldap::LdapDirectory;
+use crate::config::mtls;
+use crate::config::mtls::Mtls;
 use crate::config::problem::Wrong;
 use crate::config::reader::Reader;
 use crate::config::reader::Table;
@@ -35,6 +37,8 @@ pub struct Identity {
     pub jwt: Vec<JwtIssuer>,
     /// Directories that know people by name and password.
     pub ldap: Vec<LdapDirectory>,
+    /// Client certificates, if they are looked at.
+    pub mtls: Option<Mtls>,
 }
 
 /// What becomes of a caller without credentials.
@@ -237,6 +241,7 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<Identity> {
     let caller_rate = table.one("caller_rate", &rate);
     let jwt = read_issuers(reader);
     let ldap = ldap::read(reader);
+    let mtls = mtls::read(reader);
     Some(Identity {
         anonymous: anonymous?,
         tokens_file: tokens_file?,
@@ -245,6 +250,7 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<Identity> {
         caller_rate: NonZeroU32::new(caller_rate?)?,
         jwt: jwt?,
         ldap: ldap?,
+        mtls: mtls?,
     })
 }
 

@@ -4,6 +4,7 @@ use crate::config::audit;
 use crate::config::cache;
 use crate::config::identity;
 use crate::config::ldap;
+use crate::config::mtls;
 use crate::config::policy;
 use crate::config::private;
 use crate::config::server;
@@ -88,12 +89,13 @@ impl Key {
 }
 
 /// Every section, in the order of the example file.
-pub(in crate::config) const SECTIONS: [&Section; 13] = [
+pub(in crate::config) const SECTIONS: [&Section; 14] = [
     &state::SECTION,
     &server::SECTION,
     &identity::SECTION,
     &identity::JWT,
     &ldap::SECTION,
+    &mtls::SECTION,
     &policy::SECTION,
     &upstream::SECTION,
     &upstream::SERVERS,

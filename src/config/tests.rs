@@ -372,6 +372,8 @@ fn the_example_file_still_loads_with_every_setting_uncommented() {
         "ldap-ca.pem",
         "ldap-password",
         "idp-ca.pem",
+        "clients-ca.pem",
+        "clients.crl",
     ] {
         world.write(file, "x", 0o600);
     }

@@ -140,6 +140,7 @@ mod tests {
             peer: crate::head::Peer {
                 address: "127.0.0.1:1".parse().unwrap(),
                 transport: crate::head::Transport::Tls,
+                certificate: None,
             },
             received: std::time::SystemTime::UNIX_EPOCH,
         };

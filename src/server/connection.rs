@@ -28,6 +28,7 @@ use crate::head::Peer;
 use crate::head::Transport;
 use crate::server::Shared;
 use crate::server::tls::Acceptor;
+use crate::server::tls::certificate_of;
 use crate::telemetry::labels::Handshake;
 
 /// A connection as the HTTP service takes it.
@@ -47,7 +48,8 @@ pub async fn open(
     let address = tcp.peer_addr().map_err(|_gone| Closed)?;
     let _slower = tcp.set_nodelay(true);
     let Some(acceptor) = acceptor else {
-        let life = Life::begin(Peer { address, transport: Transport::Plain }, gateway);
+        let life =
+            Life::begin(Peer { address, transport: Transport::Plain, certificate: None }, gateway);
         return Ok((
             Watched::new(Stream::Plain(tcp), life, min_rate),
             Protocol::Http1,
@@ -64,7 +66,8 @@ pub async fn open(
         Some(b"h2") => Protocol::Http2,
         _ => Protocol::Http1,
     };
-    let life = Life::begin(Peer { address, transport: Transport::Tls }, gateway);
+    let certificate = certificate_of(&tls).map(Arc::new);
+    let life = Life::begin(Peer { address, transport: Transport::Tls, certificate }, gateway);
     Ok((Watched::new(Stream::Tls(Box::new(tls)), life, min_rate), protocol, Some(address)))
 }
 

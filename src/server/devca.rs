@@ -120,14 +120,19 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::server::tls::Acceptor;
+    use crate::server::tls::Files;
     use std::os::unix::fs::PermissionsExt as _;
+
+    fn files(made: &DevCa) -> Files {
+        Files { chain: made.chain.clone(), key: made.key.clone(), clients: None, revoked: None }
+    }
 
     #[test]
     fn the_files_are_made_once_and_the_listener_takes_them() {
         let directory = tempfile::tempdir().unwrap();
         let made = DevCa::prepare(directory.path(), &SystemClock).unwrap();
         let key = fs::read(&made.key).unwrap();
-        Acceptor::from_files(&made.chain, &made.key).unwrap();
+        Acceptor::open(files(&made)).unwrap();
         assert_eq!(fs::metadata(&made.key).unwrap().permissions().mode() & 0o777, 0o600);
         let again = DevCa::prepare(directory.path(), &SystemClock).unwrap();
         assert_eq!(fs::read(again.key).unwrap(), key);
@@ -141,6 +146,6 @@ mod tests {
         fs::remove_file(&made.ca).unwrap();
         DevCa::prepare(directory.path(), &SystemClock).unwrap();
         assert_ne!(fs::read(&made.chain).unwrap(), chain);
-        Acceptor::from_files(&made.chain, &made.key).unwrap();
+        Acceptor::open(files(&made)).unwrap();
     }
 }

@@ -103,6 +103,7 @@ fn head(request: &HttpRequest, received: std::time::SystemTime) -> Head {
         peer: peer.unwrap_or_else(|| Peer {
             address: std::net::SocketAddr::from(([0, 0, 0, 0], 0)),
             transport: Transport::Plain,
+            certificate: None,
         }),
         received,
     }

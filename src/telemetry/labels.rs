@@ -248,6 +248,8 @@ label! {
         Jwt = "jwt",
         /// A name and a password, judged by a directory.
         Ldap = "ldap",
+        /// A client certificate.
+        Mtls = "mtls",
         /// A gateway token.
         Token = "token",
         /// A shape we do not know.

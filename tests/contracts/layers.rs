@@ -203,6 +203,7 @@ const DOORS: &[(&str, Reach)] = &[
     ("casbin", Reach::In(&["src/policy"])),
     ("quick_cache", Reach::In(&["src/policy", "src/identity"])),
     ("governor", Reach::In(&["src/identity/attempts.rs"])),
+    ("x509_parser", Reach::In(&["src/server/tls.rs"])),
     ("ldap3", Reach::In(&["src/identity/ldap.rs", "src/identity/ldap"])),
     ("moka", Reach::In(&["src/cache/memory.rs"])),
     ("object_store", Reach::In(&["src/cache/blob.rs"])),

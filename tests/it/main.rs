@@ -14,6 +14,7 @@ mod hostile;
 mod kill;
 mod ldap;
 mod memory;
+mod mtls;
 mod oidc;
 mod private;
 mod record;

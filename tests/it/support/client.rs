@@ -20,6 +20,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
 
+use super::authority::ClientCertificate;
+
 /// A connection, encrypted or not.
 pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
 
@@ -64,6 +66,38 @@ impl Client {
             .with_root_certificates(roots)
             .with_no_client_auth();
         Self { address, config: Arc::new(config), authorization: None, from: None }
+    }
+
+    /// The same client with a certificate of its own.
+    pub(crate) fn with_certificate(&self, ca: &Path, shown: &ClientCertificate) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![shown.cert.clone()], shown.key.clone_key())
+            .unwrap();
+        Self { config: Arc::new(config), ..self.clone() }
+    }
+
+    /// Whether the other side lets the handshake end well, and an answer come.
+    pub(crate) fn is_let_in(&self) -> bool {
+        let mut stream = self.connect();
+        let asked = b"GET /-/whoami HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        if stream.write_all(asked).and_then(|()| stream.flush()).is_err() {
+            return false;
+        }
+        let mut first = [0_u8; 8];
+        stream.read_exact(&mut first).is_ok()
+    }
+
+    /// The certificate that the other side shows.
+    pub(crate) fn shown_certificate(&self) -> Vec<u8> {
+        let mut stream = self.connect();
+        stream.flush().unwrap();
+        stream.conn.peer_certificates().unwrap()[0].to_vec()
     }
 
     /// The same client with a token as Basic password, as `go` sends it from netrc.
