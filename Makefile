@@ -52,8 +52,9 @@ it: ## the product through its front door: the binary, sockets, a real go comman
 demo: setup ## a real go command downloads real modules through the gateway (needs a public proxy)
 	$(CARGO) bench $(LOCKED) --bench demo
 
-bench: setup ## memory while eight clients take a 200 MiB zip
+bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a known caller
 	$(CARGO) bench $(LOCKED) --bench large_zip
+	$(CARGO) bench $(LOCKED) --bench identity
 
 deny: ## licences, bans, sources and advisories (needs cargo-deny)
 	$(CARGO) deny check

@@ -93,6 +93,23 @@ pub fn build(config: &Config, runtime: &Handle) -> anyhow::Result<App> {
     Ok(App { gateway: Arc::new(gateway), tasks, threads })
 }
 
+/// What every directory and every issuer found by discovery says when it is asked, by its place.
+pub async fn probe(
+    config: &Config,
+    runtime: &Handle,
+) -> anyhow::Result<Vec<(String, Result<(), String>)>> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let tasks = Tasks::new(runtime.clone(), 1, telemetry(config, &clock)?);
+    let mut said = Vec::new();
+    for directory in &config.identity.ldap {
+        let ldap = Ldap::new(directory.clone(), Standing::First, tasks.clone())
+            .with_context(|| format!("identity.ldap {}", directory.name))?;
+        said.extend(ldap.probe().await);
+    }
+    said.extend(Jwt::new(config.identity.jwt.clone(), &tasks, clock)?.probe().await);
+    Ok(said)
+}
+
 /// The policy of a configuration: a directory, or what is built in.
 pub fn load_policy(config: &Config) -> Result<Policy, policy::LoadError> {
     let source = match &config.policy.dir {

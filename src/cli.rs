@@ -9,8 +9,10 @@
 
 mod config;
 mod dev;
+mod login;
 mod policy;
 mod serve;
+mod store;
 mod token;
 
 use std::ffi::OsString;
@@ -45,6 +47,10 @@ enum Command {
     /// Check a policy.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Keep a token for a gateway, read from standard input.
+    Login(login::LoginCommand),
+    /// Give go the kept tokens: set GOAUTH='modgate goauth' (go 1.24 and newer).
+    Goauth(login::GoAuth),
 }
 
 /// Where settings come from; the same for every command.
@@ -95,6 +101,8 @@ pub fn run(arguments: Vec<OsString>, environment: Vec<(String, String)>) -> Exit
         Command::CheckConfig(command) => command.run(environment),
         Command::Token(command) => command.run(environment),
         Command::Policy(command) => command.run(environment),
+        Command::Login(command) => command.run(&environment),
+        Command::Goauth(command) => command.run(&environment),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -56,6 +56,23 @@ pub fn run(
     served
 }
 
+/// Somebody who judges credentials, and whether they can be asked.
+#[derive(Debug)]
+pub struct Probed {
+    /// Which one.
+    pub what: String,
+    /// Why not.
+    pub said: Result<(), String>,
+}
+
+/// Asks every directory and every issuer that is found by discovery, once.
+pub fn probe(config: &Config) -> anyhow::Result<Vec<Probed>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let probed = runtime.block_on(app::probe(config, runtime.handle()))?;
+    let named = |(what, said)| Probed { what, said };
+    Ok(probed.into_iter().map(named).collect())
+}
+
 /// Where the gateway listens.
 #[derive(Debug, Clone)]
 pub struct Listening {

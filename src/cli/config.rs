@@ -5,11 +5,17 @@ use clap::Args;
 use crate::cli::Failure;
 use crate::cli::Settings;
 use crate::cli::say;
+use crate::config::Config;
 use crate::config::show;
+use crate::lifecycle;
+use crate::lifecycle::Probed;
 
 /// Prints the effective configuration, or every problem of it.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CheckConfig {
+    /// Also ask every directory and issuer, and say what is wrong and what to do
+    #[arg(long)]
+    probe: bool,
     /// Print a settings file with every key, its meaning and its default instead
     #[arg(long)]
     example: bool,
@@ -23,6 +29,53 @@ impl CheckConfig {
             return say(&show::example());
         }
         let config = self.settings.load(environment, Vec::new())?;
-        say(&config.show())
+        say(&config.show())?;
+        if self.probe { probe(&config) } else { Ok(()) }
     }
+}
+
+/// Asks everybody who judges credentials; one that cannot is a failure.
+fn probe(config: &Config) -> Result<(), Failure> {
+    let mut failed = 0;
+    for Probed { what, said } in lifecycle::probe(config)? {
+        match said {
+            Ok(()) => say(&format!("ok      {what}"))?,
+            Err(why) => {
+                failed += 1;
+                say(&format!("FAILED  {what}: {why}\n        {}", remedy(&why)))?;
+            }
+        }
+    }
+    if failed == 0 {
+        return Ok(());
+    }
+    Err(Failure::Failed(anyhow::anyhow!("{failed} of those who judge credentials cannot be asked")))
+}
+
+/// What to do about the commonest failures; the texts are those of TLS, sockets and directories.
+fn remedy(why: &str) -> &'static str {
+    let known = [
+        (
+            "UnknownIssuer",
+            "its certificate is signed by nobody we trust: set ca_file to its authority",
+        ),
+        (
+            "unknown issuer",
+            "its certificate is signed by nobody we trust: set ca_file to its authority",
+        ),
+        ("NotValidForName", "its certificate is for another name: use that name, or renew it"),
+        ("Expired", "its certificate has expired: renew it"),
+        ("expired", "its certificate has expired: renew it"),
+        ("peer certificate", "its certificate is not to be trusted: set ca_file to its authority"),
+        ("refused (os error", "nobody listens there: correct host and port, or start it"),
+        ("lookup", "the name cannot be resolved: correct the host"),
+        ("no answer in time", "it does not answer: is a firewall between, or is it stopped?"),
+        ("service account", "correct bind_dn and bind_password_file"),
+        ("is about", "set issuer to exactly what the document says"),
+        ("ended with result 32", "the base does not exist: correct user_base"),
+    ];
+    known
+        .iter()
+        .find(|(mark, _)| why.contains(mark))
+        .map_or("see the message", |(_, remedy)| remedy)
 }

@@ -35,6 +35,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::ldap::Find;
 use crate::config::ldap::LdapDirectory;
+use crate::fault::chain_text;
 use crate::identity::IdentityError;
 use crate::identity::attempts::Attempts;
 use crate::identity::attempts::Gate;
@@ -155,7 +156,7 @@ impl Ldap {
     pub async fn probe(&self) -> Vec<(String, Result<(), String>)> {
         let mut said = Vec::new();
         for server in &self.directory.servers {
-            let outcome = self.directory.probe(server).await.map_err(|lost| lost.to_string());
+            let outcome = self.directory.probe(server).await.map_err(|lost| chain_text(&lost));
             said.push((server.pool.url().to_string(), outcome));
         }
         said
@@ -295,7 +296,13 @@ impl Directory {
             Find::Search { bind_dn, bind_password, base, .. } => {
                 let service = (bind_dn.as_str(), bind_password.expose().as_str());
                 let mut searching = server.pool.bound(service, &self.tasks).await?;
-                searching.search(base, Scope::Base, "(objectClass=*)", &["1.1"]).await.map(|_| ())
+                let found =
+                    searching.search(base, Scope::Base, "(objectClass=*)", &["1.1"]).await?;
+                if found.is_empty() {
+                    Err(Lost::Result("a look at user_base", 32, base.clone()))
+                } else {
+                    Ok(())
+                }
             }
         }
     }

@@ -183,7 +183,7 @@ const DOORS: &[(&str, Reach)] = &[
         ]),
     ),
     ("tokio_rustls", Reach::In(&["src/server"])),
-    ("rcgen", Reach::In(&["src/server/devca.rs"])),
+    ("rcgen", Reach::In(&["src/server/devca.rs", "src/cli/store.rs"])),
     ("rustix", Reach::In(&["src/server/body.rs"])),
     ("reqwest", Reach::In(&["src/egress"])),
     ("tokio_util", Reach::In(&["src/tasks.rs"])),
@@ -208,7 +208,15 @@ const DOORS: &[(&str, Reach)] = &[
     ("moka", Reach::In(&["src/cache/memory.rs"])),
     ("object_store", Reach::In(&["src/cache/blob.rs"])),
     // spools; and files that are replaced whole
-    ("tempfile", Reach::In(&["src/content.rs", "src/identity/token.rs", "src/server/devca.rs"])),
+    (
+        "tempfile",
+        Reach::In(&[
+            "src/content.rs",
+            "src/identity/token.rs",
+            "src/server/devca.rs",
+            "src/cli/store.rs",
+        ]),
+    ),
     ("flate2", Reach::In(&["src/goproxy/zipfile"])),
     ("unicode_properties", Reach::In(&["src/goproxy/zipfile"])),
     ("unicode_case_mapping", Reach::In(&["src/goproxy/zipfile"])),

@@ -381,3 +381,54 @@ fn a_flood_of_one_source_is_429_and_comes_to_an_end() {
     );
     until("the source may ask again", || client.get("/-/whoami").status == 200);
 }
+
+#[test]
+fn a_probe_finds_what_is_wrong_and_says_what_to_do() {
+    let slapd = Slapd::with(&corp());
+    let elsewhere = tempfile::tempdir().unwrap();
+    let foreign = crate::support::authority::Authority::make(elsewhere.path());
+    let good = slapd.settings("");
+    let authority = good.lines().find(|line| line.starts_with("ca_file")).unwrap();
+    let closed = format!("\"ldaps://localhost:{}\"", free_port());
+    let issuer = "[[identity.jwt]]\nname = \"own\"\nissuer = \"URL/\"\naudience = [\"modgate\"]\n";
+    let documents = tempfile::tempdir().unwrap();
+    let upstream = crate::support::upstream::Upstream::serve(documents.path());
+    std::fs::create_dir(documents.path().join(".well-known")).unwrap();
+    let document = format!("{{\"issuer\": \"{0}\", \"jwks_uri\": \"{0}/jwks\"}}", upstream.url());
+    std::fs::write(documents.path().join(".well-known/openid-configuration"), document).unwrap();
+    let table = [
+        (good.clone(), 0, "ok      ldaps://"),
+        (
+            good.replace(authority, &format!("ca_file = \"{}\"", foreign.ca.display())),
+            1,
+            "set ca_file to its authority",
+        ),
+        (slapd.settings_for(&closed, ""), 1, "nobody listens there"),
+        (good.replace("cn=modgate", "cn=other"), 1, "correct bind_dn"),
+        (good.replace("ou=people", "ou=nobody"), 1, "correct user_base"),
+        (format!("{good}user_filter = \"(uid=alice)\"\n"), 2, "has no {user}"),
+        (issuer.replace("URL", &upstream.url()), 1, "set issuer to exactly"),
+        (
+            issuer.replace("URL", &format!("http://127.0.0.1:{}", free_port())),
+            1,
+            "nobody listens there",
+        ),
+    ];
+    for (settings, code, part) in table {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("modgate.toml"), &settings).unwrap();
+        let mut command = crate::support::gateway::modgate();
+        let output = command
+            .current_dir(directory.path())
+            .args(["check-config", "--probe"])
+            .output()
+            .unwrap();
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert_eq!(output.status.code(), Some(code), "{part}: {said}");
+        assert!(said.contains(part), "no {part} in:\n{said}");
+    }
+}

@@ -10,6 +10,7 @@ mod conditions;
 mod corruption;
 mod fallback;
 mod go_command;
+mod goauth;
 mod hostile;
 mod kill;
 mod ldap;

@@ -1,0 +1,149 @@
+//! `modgate login` and `modgate goauth`, with a `go` command that asks for them.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::support::gateway::Gateway;
+use crate::support::gateway::Setup;
+use crate::support::gateway::modgate;
+use crate::support::go::Go;
+use crate::support::tree::Tree;
+use crate::support::upstream::Upstream;
+
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn run(home: &Path, arguments: &[&str], input: &str) -> Said {
+    let mut child = modgate()
+        .args(arguments)
+        .env("HOME", home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // a command that needs no input may have ended before it is written
+    let _unread = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn world() -> (Tree, Upstream, Gateway, tempfile::TempDir) {
+    let mut tree = Tree::new();
+    tree.module("example.com/lib", "v1.0.0", &[]);
+    let upstream = Upstream::serve(tree.path());
+    let gateway = Setup::over(&upstream.url()).start();
+    (tree, upstream, gateway, tempfile::tempdir().unwrap())
+}
+
+/// A `go` without netrc, which asks `modgate goauth`.
+fn go(gateway: &Gateway, home: &Path) -> Go {
+    let command = format!("{} goauth", env!("CARGO_BIN_EXE_modgate"));
+    Go::at(gateway)
+        .with("NETRC", "/nonexistent")
+        .with("GOAUTH", &command)
+        .with("XDG_CONFIG_HOME", &home.join(".config").display().to_string())
+        .with("GONOSUMDB", "*")
+}
+
+fn project() -> tempfile::TempDir {
+    let project = tempfile::tempdir().unwrap();
+    std::fs::write(project.path().join("go.mod"), "module example.com/main\n\ngo 1.21\n").unwrap();
+    project
+}
+
+#[test]
+fn go_downloads_with_a_kept_token_and_not_without() {
+    let (_tree, _upstream, gateway, home) = world();
+    let project = project();
+    let without = go(&gateway, home.path()).run(project.path(), &["get", "example.com/lib@v1.0.0"]);
+    assert!(!without.ok && without.err.contains("401"), "{}", without.err);
+    let kept = run(home.path(), &["login", &gateway.url()], &format!("{}\n", gateway.token()));
+    assert_eq!(kept.code, Some(0), "{}", kept.err);
+    let file = home.path().join(".config/modgate/credentials.json");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let said = go(&gateway, home.path()).run(project.path(), &["get", "example.com/lib@v1.0.0"]);
+    assert!(said.ok, "{}", said.err);
+    let used = gateway.audited(1, "a download", |event| event["event"] == "module.zip");
+    assert_eq!(used[0]["actor"]["id"], "user:token:dev");
+    assert_eq!(run(home.path(), &["login", &gateway.url(), "--forget"], "").code, Some(0));
+    assert_eq!(run(home.path(), &["goauth"], "").out, "");
+}
+
+#[test]
+fn a_refused_token_is_renewed_once_and_go_goes_on() {
+    let (_tree, _upstream, gateway, home) = world();
+    let project = project();
+    let script = home.path().join("token.sh");
+    // the first two tokens are wrong ones: one at login, one for the first request
+    let text = format!(
+        "cd {}; echo x >> calls; if [ $(wc -l < calls) -gt 1 ]; then echo {}; else echo mgt_wrong; fi\n",
+        home.path().display(),
+        gateway.token()
+    );
+    std::fs::write(&script, text).unwrap();
+    let command = format!("sh {}", script.display());
+    let kept = run(home.path(), &["login", &gateway.url(), "--token-command", &command], "");
+    assert_eq!(kept.code, Some(0), "{}", kept.err);
+    let said = go(&gateway, home.path()).run(project.path(), &["get", "example.com/lib@v1.0.0"]);
+    assert!(said.ok, "{}", said.err);
+    let calls = std::fs::read_to_string(home.path().join("calls")).unwrap().lines().count();
+    assert_eq!(calls, 2, "once at login, once after the 401");
+}
+
+#[test]
+fn the_second_call_answers_for_its_url_and_renews_on_401_alone() {
+    let (_tree, _upstream, gateway, home) = world();
+    let command =
+        format!("echo x >> {0}/calls; echo token-$(wc -l < {0}/calls)", home.path().display());
+    let kept = run(home.path(), &["login", &gateway.url(), "--token-command", &command], "");
+    assert_eq!(kept.code, Some(0), "{}", kept.err);
+    let block = |token: &str| format!("{}\n\nAuthorization: Bearer {token}\n\n", gateway.url());
+    assert_eq!(run(home.path(), &["goauth"], "").out, block("token-1"));
+    let url = format!("{}/example.com/lib/@v/list", gateway.url());
+    assert_eq!(
+        run(home.path(), &["goauth", &url], "HTTP/1.1 404 Not Found\n\n").out,
+        block("token-1")
+    );
+    assert_eq!(
+        run(home.path(), &["goauth", &url], "HTTP/1.1 401 Unauthorized\n\n").out,
+        block("token-2")
+    );
+    assert_eq!(
+        run(home.path(), &["goauth", "https://other.example/x"], "HTTP/1.1 401 X\n\n").out,
+        ""
+    );
+}
+
+#[test]
+fn wrong_input_is_told_and_changes_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    for (gateway, token, part) in [
+        ("http://gw.example", "mgt_x", "is no gateway"),
+        ("gw.example", "mgt_x", "is no gateway"),
+        ("https://user:pw@gw.example", "mgt_x", "is no gateway"),
+        ("https://gw.example", "", "no token"),
+        ("https://gw.example", "two words", "no token"),
+    ] {
+        let said = run(home.path(), &["login", gateway], &format!("{token}\n"));
+        assert!(said.code == Some(2) && said.err.contains(part), "{gateway}: {}", said.err);
+    }
+    assert!(!home.path().join(".config").exists());
+    let failing = run(
+        home.path(),
+        &["login", "https://gw.example", "--token-command", "echo no >&2; exit 3"],
+        "",
+    );
+    assert!(failing.code == Some(1) && failing.err.contains("no"), "{}", failing.err);
+    assert_eq!(run(home.path(), &["login", "https://gw.example"], "mgt_x\n").code, Some(0));
+    let file = home.path().join(".config/modgate/credentials.json");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let said = run(home.path(), &["goauth"], "");
+    assert!(said.code == Some(2) && said.err.contains("chmod 600"), "{}", said.err);
+}
