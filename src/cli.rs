@@ -9,6 +9,7 @@
 
 mod config;
 mod dev;
+mod doctor;
 mod login;
 mod policy;
 mod serve;
@@ -47,6 +48,8 @@ enum Command {
     /// Check a policy.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Try a gateway as go would, look at go's settings, and say what to change.
+    Doctor(doctor::Doctor),
     /// Keep a token for a gateway, read from standard input.
     Login(login::LoginCommand),
     /// Give go the kept tokens: set GOAUTH='modgate goauth' (go 1.24 and newer).
@@ -101,6 +104,7 @@ pub fn run(arguments: Vec<OsString>, environment: Vec<(String, String)>) -> Exit
         Command::CheckConfig(command) => command.run(environment),
         Command::Token(command) => command.run(environment),
         Command::Policy(command) => command.run(environment),
+        Command::Doctor(command) => command.run(&environment),
         Command::Login(command) => command.run(&environment),
         Command::Goauth(command) => command.run(&environment),
     };

@@ -53,6 +53,34 @@ impl Documents {
         Ok(Self(client.build()?))
     }
 
+    /// Asks a gateway as a client would, with an `Authorization` of its own; gives status and text, 64 KiB at most.
+    pub async fn ask(
+        &self,
+        url: Url,
+        authorization: Option<&str>,
+    ) -> Result<(u16, String), EgressError> {
+        let late = |_| EgressError::Slow("answer", Attempt::TimeoutTotal);
+        let until = Instant::now() + PATIENCE;
+        let mut asked = self.0.get(url);
+        if let Some(authorization) = authorization {
+            asked = asked.header("authorization", authorization);
+        }
+        let mut response =
+            timeout_at(until, asked.send()).await.map_err(late)?.map_err(EgressError::transport)?;
+        let mut text = Vec::new();
+        while let Some(part) = timeout_at(until, response.chunk())
+            .await
+            .map_err(late)?
+            .map_err(EgressError::transport)?
+        {
+            text.extend_from_slice(&part);
+            if text.len() > TEXT_BYTES {
+                break;
+            }
+        }
+        Ok((response.status().as_u16(), String::from_utf8_lossy(&text).into_owned()))
+    }
+
     /// Fetches a document of at most `limit` bytes; anything but 200 is an error.
     pub async fn get(
         &self,
@@ -90,3 +118,8 @@ fn max_age(control: &str) -> Option<Duration> {
     let seconds = parts.find_map(|part| part.strip_prefix("max-age="))?;
     seconds.parse().ok().map(Duration::from_secs)
 }
+
+/// A person waits for it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Of an answer that is shown.
+const TEXT_BYTES: usize = 64 * 1024;

@@ -59,6 +59,7 @@ struct Verified {
     caller: Arc<Caller>,
     until: u64,
     set: Weak<KeySet>,
+    place: usize,
 }
 
 /// The claims we read. Types are strict: an issuer that is an array is not an issuer.
@@ -106,8 +107,17 @@ impl Jwt {
             result,
             detail: detail.to_owned(),
         };
+        let name = Sum::of(token.as_bytes());
+        if let Some(caller) = self.remembered(&name).await {
+            return Ok(caller);
+        }
         let header = check_header(token).map_err(refused)?;
-        let issuer = self.issuer_of(token).map_err(refused)?;
+        let place = self.issuer_of(token).map_err(refused)?;
+        let issuer = self
+            .issuers
+            .get(place)
+            .ok_or(Refusal(AuthResult::WrongIssuer, "no issuer"))
+            .map_err(refused)?;
         if !issuer.takes_type(header.typ.as_deref()) {
             return Err(refused(Refusal(
                 AuthResult::Malformed,
@@ -118,13 +128,7 @@ impl Jwt {
             let detail = format!("no key set for issuer {}", issuer.settings.name);
             return Err(IdentityError::Unavailable { method: AuthMethod::Jwt, detail });
         };
-        let (name, now) = (Sum::of(token.as_bytes()), self.clock.unix_seconds());
-        if let Some(known) = self.verified.get(&name)
-            && now < known.until
-            && std::ptr::eq(known.set.as_ptr(), Arc::as_ptr(&keys))
-        {
-            return Ok(known.caller);
-        }
+        let now = self.clock.unix_seconds();
         if let Some(id) = header.kid.as_deref().filter(|id| keys.find(Some(id)).is_none())
             && let Some(newer) = issuer.keys.look_for(id).await
         {
@@ -135,18 +139,26 @@ impl Jwt {
         let caller = Arc::new(issuer.caller(&claims));
         let until = claims.exp.min(now + VERIFIED_SECONDS);
         let set = Arc::downgrade(&keys);
-        self.verified.insert(name, Verified { caller: Arc::clone(&caller), until, set });
+        self.verified.insert(name, Verified { caller: Arc::clone(&caller), until, set, place });
         Ok(caller)
     }
 
+    /// A token that was verified not long ago, if the set with its key is still the one in force.
+    async fn remembered(&self, name: &Sum) -> Option<Arc<Caller>> {
+        let known =
+            self.verified.get(name).filter(|known| self.clock.unix_seconds() < known.until)?;
+        let set = self.issuers.get(known.place)?.keys.set(self.clock.now()).await?;
+        std::ptr::eq(known.set.as_ptr(), Arc::as_ptr(&set)).then_some(known.caller)
+    }
+
     /// Selects the issuer by the unverified claim; the signature check that follows makes it good.
-    fn issuer_of(&self, token: &str) -> Result<&Issuer, Refusal> {
+    fn issuer_of(&self, token: &str) -> Result<usize, Refusal> {
         let unreadable = || Refusal(AuthResult::Malformed, "claims cannot be read");
         let payload = token.split('.').nth(1).ok_or_else(unreadable)?;
         let claims: Value = decode_part(payload).ok_or_else(unreadable)?;
         let wrong = || Refusal(AuthResult::WrongIssuer, "issuer is not configured");
         let named = claims.get("iss").and_then(Value::as_str).ok_or_else(wrong)?;
-        self.issuers.iter().find(|issuer| issuer.settings.issuer == named).ok_or_else(wrong)
+        self.issuers.iter().position(|issuer| issuer.settings.issuer == named).ok_or_else(wrong)
     }
 }
 

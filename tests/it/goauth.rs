@@ -147,3 +147,63 @@ fn wrong_input_is_told_and_changes_nothing() {
     let said = run(home.path(), &["goauth"], "");
     assert!(said.code == Some(2) && said.err.contains("chmod 600"), "{}", said.err);
 }
+
+#[test]
+fn the_doctor_says_what_is_well_and_what_to_change() {
+    let (_tree, _upstream, gateway, home) = world();
+    let ca = gateway.ca().display().to_string();
+    let (url, path) = (gateway.url(), std::env::vars().find(|(name, _)| name == "PATH").unwrap().1);
+    let doctor = |more: &[&str], environment: &[(&str, &str)]| {
+        let output = modgate()
+            .args(["doctor", &url])
+            .args(more)
+            .env("HOME", home.path())
+            .env("PATH", &path)
+            .env("GOENV", "off")
+            .env("GOFLAGS", "")
+            .envs(environment.iter().copied())
+            .output()
+            .unwrap();
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        (output.status.code(), said)
+    };
+    let netrc = gateway.netrc().display().to_string();
+    let well = [("GOPROXY", url.as_str()), ("NETRC", netrc.as_str())];
+    let modules = ["--ca", &ca, "--module", "example.com/lib", "--denied", "example.com/banned/x"];
+    let (code, said) = doctor(&modules, &well);
+    assert_eq!(code, Some(0), "{said}");
+    for part in [
+        "you are user:token:dev",
+        "1 versions, the info of v1.0.0",
+        "is denied",
+        "GOPROXY is the gateway alone",
+        "nothing to change",
+    ] {
+        assert!(said.contains(part), "no {part} in:\n{said}");
+    }
+    let only_host = home.path().join("netrc");
+    std::fs::write(&only_host, "machine localhost login a password b\n").unwrap();
+    let only_host = only_host.display().to_string();
+    let falls_back = format!("{url},direct");
+    let table: [(&[&str], &[(&str, &str)], &str); 7] = [
+        (&[], &well, "set SSL_CERT_FILE"),
+        (&["--ca", &ca], &[("GOPROXY", &url), ("NETRC", "/nonexistent")], "modgate login"),
+        (&["--ca", &ca], &[("GOPROXY", &url), ("NETRC", &only_host)], "wants the port"),
+        (&["--ca", &ca], &[("GOPROXY", &falls_back), ("NETRC", &netrc)], "goes on to others"),
+        (
+            &["--ca", &ca],
+            &[("GOPROXY", &url), ("NETRC", &netrc), ("GOPRIVATE", "corp.example")],
+            "past the gateway",
+        ),
+        (&["--ca", &ca, "--module", "example.com/banned/x"], &well, "rule banned-example"),
+        (&["--ca", &ca, "--denied", "example.com/lib"], &well, "is not denied"),
+    ];
+    for (more, environment, part) in table {
+        let (code, said) = doctor(more, environment);
+        assert!(code == Some(1) && said.contains(part), "no {part} in:\n{said}");
+    }
+}
