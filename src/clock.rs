@@ -101,7 +101,9 @@ pub fn rfc3339_seconds(unix: u64) -> String {
 
 /// Whether a text is a time as RFC 3339 has it, with any offset.
 pub fn is_rfc3339(text: &str) -> bool {
-    OffsetDateTime::parse(text, &Rfc3339).is_ok()
+    // the go command takes capital T and Z only, and no leap seconds
+    let plain = !text.contains(['t', 'z', ' ']) && text.get(17..19) != Some("60");
+    plain && OffsetDateTime::parse(text, &Rfc3339).is_ok()
 }
 
 #[cfg(test)]
@@ -129,5 +131,23 @@ mod tests {
         assert!(is_rfc3339("2024-01-02T03:04:05.123Z"));
         assert!(!is_rfc3339("2024-01-02"));
         assert!(!is_rfc3339("yesterday"));
+    }
+
+    #[test]
+    fn a_time_is_one_that_the_go_command_reads() {
+        for good in
+            ["2024-01-02T03:04:05Z", "2024-01-02T03:04:05.123456789Z", "2024-01-02T03:04:05+02:00"]
+        {
+            assert!(is_rfc3339(good), "{good}");
+        }
+        for bad in [
+            "2024-01-02t03:04:05z",
+            "2024-01-02 03:04:05Z",
+            "2016-12-31T23:59:60Z",
+            "yesterday",
+            "",
+        ] {
+            assert!(!is_rfc3339(bad), "{bad}");
+        }
     }
 }

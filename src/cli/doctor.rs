@@ -21,7 +21,7 @@ use crate::goproxy::path::ModulePath;
 pub(in crate::cli) struct Doctor {
     /// The gateway, as it stands in GOPROXY
     gateway: String,
-    /// A PEM file with its authority [default: SSL_CERT_FILE, and the system's]
+    /// A PEM file with its authority [default: `SSL_CERT_FILE`, and the system's]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// A module you should be able to get; may stand several times
@@ -137,7 +137,7 @@ impl Asking {
                 "the gateway's directory is down: try again, tell its operators",
             ),
             Ok((status, text)) => {
-                findings.bad(&format!("{status}: {}", first(&text)), "is this a modgate?")
+                findings.bad(&format!("{status}: {}", first(&text)), "is this a modgate?");
             }
         }
         false
@@ -153,7 +153,7 @@ impl Asking {
             (Err(why), _) => findings.bad(&format!("{module}: {why}"), "try again"),
             (Ok((200, list)), Wanted::Served) => self.newest(&path, &list, findings).await,
             (Ok((403, text)), Wanted::Denied) => {
-                findings.good(&format!("{module} is denied: {}", first(&text)))
+                findings.good(&format!("{module} is denied: {}", first(&text)));
             }
             (Ok((403, text)), Wanted::Served) => {
                 findings.bad(
@@ -166,7 +166,7 @@ impl Asking {
                 "does it exist, and does an upstream have it?",
             ),
             (Ok((status, _)), Wanted::Denied) => {
-                findings.bad(&format!("{module} is not denied: {status}"), "correct the policy")
+                findings.bad(&format!("{module} is not denied: {status}"), "correct the policy");
             }
         }
     }

@@ -11,7 +11,7 @@ pub struct GoMod {
 /// Why bytes are no go.mod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GoModError {
-    /// Not UTF-8, or with NUL bytes.
+    /// It holds NUL bytes.
     #[error("it is not text")]
     NotText,
     /// Over 16 MiB.
@@ -30,34 +30,37 @@ pub fn read(bytes: &[u8]) -> Result<GoMod, GoModError> {
     if bytes.len() > LIMIT_BYTES {
         return Err(GoModError::TooLarge);
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| GoModError::NotText)?;
-    if text.contains('\0') {
+    if bytes.contains(&0) {
         return Err(GoModError::NotText);
     }
+    // the go command takes comments of older encodings too
+    let text = String::from_utf8_lossy(bytes);
     let mut found = GoMod { module: None };
     let mut block: Option<(usize, bool)> = None;
     for (number, line) in text.lines().enumerate().map(|(at, line)| (at + 1, line)) {
         let words = words(line).ok_or(GoModError::Open(number))?;
-        let mut words = words.iter().map(String::as_str);
-        let Some(first) = words.next() else { continue };
-        let names_module = match block {
-            Some(_) if first == ")" => {
+        let names_module = match (block, words.as_slice()) {
+            (_, []) => continue,
+            (Some(_), [")", ..]) => {
                 block = None;
                 continue;
             }
-            Some((_, module)) => module.then_some(first),
-            None if !is_directive(first) => return Err(GoModError::Directive(number)),
-            None => match (first, words.next()) {
-                (directive, Some("(")) => {
-                    block = Some((number, directive == "module"));
-                    continue;
-                }
-                ("module", path) => path,
-                _ => None,
-            },
+            (Some((_, module)), [first, ..]) => module.then_some(*first),
+            (None, [first, ..]) if !is_directive(first) => {
+                return Err(GoModError::Directive(number));
+            }
+            // an empty block on one line
+            (None, [_, .., "(", ")"]) => None,
+            // only a parenthesis at the end of a line opens a block; of these only `module (` is a module's
+            (None, [directive, between @ .., "("]) => {
+                block = Some((number, *directive == "module" && between.is_empty()));
+                continue;
+            }
+            (None, ["module", path, ..]) => Some(*path),
+            (None, _) => None,
         };
         if let Some(path) = names_module.filter(|_| found.module.is_none()) {
-            found.module = Some(path.to_owned());
+            found.module = Some(unquoted(path).to_owned());
         }
     }
     block.map_or(Ok(found), |(opened, _)| Err(GoModError::Open(opened)))
@@ -68,43 +71,47 @@ fn is_directive(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
-/// The words of a line without its comment; `None` if a string has no end.
-fn words(line: &str) -> Option<Vec<String>> {
+/// The words of a line without its comment, strings with their quotes; `None` if a string has no end.
+fn words(line: &str) -> Option<Vec<&str>> {
     let mut words = Vec::new();
     let mut rest = line.trim_start();
     while !rest.is_empty() && !rest.starts_with("//") {
         let (word, after) = match rest.chars().next() {
-            Some('`') => quoted(rest, '`')?,
-            Some('"') => quoted(rest, '"')?,
+            Some(quote @ ('`' | '"')) => rest.split_at_checked(string_len(rest, quote)?)?,
             Some('(' | ')' | ',') => rest.split_at_checked(1)?,
             _ => {
-                let ends = |c: char| c.is_whitespace() || "(),\"`".contains(c);
+                // a quote inside a word is part of it
+                let ends = |c: char| c.is_whitespace() || "(),".contains(c);
                 let plain = rest.find(ends).unwrap_or(rest.len());
                 let comment = rest.find("//").unwrap_or(rest.len());
                 rest.split_at_checked(plain.min(comment))?
             }
         };
-        words.push(word.to_owned());
+        words.push(word);
         rest = after.trim_start();
     }
     Some(words)
 }
 
-/// A string at the beginning of a text, without its quotes; escapes are kept as they stand.
-fn quoted(text: &str, quote: char) -> Option<(&str, &str)> {
-    let inner = text.strip_prefix(quote)?;
+/// The length of the string that a text begins with, quotes included.
+fn string_len(text: &str, quote: char) -> Option<usize> {
     let mut escaped = false;
-    for (at, letter) in inner.char_indices() {
+    for (at, letter) in text.char_indices().skip(1) {
         if escaped {
             escaped = false;
         } else if letter == '\\' && quote == '"' {
             escaped = true;
         } else if letter == quote {
-            let (word, rest) = inner.split_at_checked(at)?;
-            return Some((word, rest.strip_prefix(quote)?));
+            return Some(at + 1);
         }
     }
     None
+}
+
+/// A string without its quotes; escapes are kept as they stand.
+fn unquoted(word: &str) -> &str {
+    let inside = |quote: char| word.strip_prefix(quote)?.strip_suffix(quote);
+    inside('"').or_else(|| inside('`')).unwrap_or(word)
 }
 
 /// The go command's own limit.
@@ -142,6 +149,7 @@ mod tests {
             ("<html>sign in</html>", GoModError::Directive(1)),
             ("{\"error\": 1}", GoModError::Directive(1)),
             ("module example.com/m\n404 page not found", GoModError::Directive(2)),
+            ("<script> go()\n", GoModError::Directive(1)),
             ("require (\n\ta.example/x v1.0.0\n", GoModError::Open(1)),
             ("module \"example.com/m\n", GoModError::Open(1)),
             ("module a\0b", GoModError::NotText),
@@ -149,7 +157,36 @@ mod tests {
         for (text, error) in bad {
             assert_eq!(module(text), Err(error), "{text}");
         }
-        assert_eq!(read(&[0xff, 0xfe]), Err(GoModError::NotText));
+        assert_eq!(read(&[0xff, 0xfe]), Err(GoModError::Directive(1)));
+    }
+
+    #[test]
+    fn what_the_go_command_reads_is_not_refused() {
+        let good: [&[u8]; 8] = [
+            b"module example.com/m\nrequire ()\n",
+            b"require ( ) // none\nmodule example.com/m\n",
+            b"module example.com/m\nfuture thing (\n\tX y\n)\n",
+            b"// M\xfcller\nmodule example.com/m // M\xfcller\n",
+            b"module example.com/m\nfuture a\"b\n",
+            b"module example.com/m\nfuture ( a b\ngo 1.2\n",
+            b"module example.com/m\nfuture \"(\"\ngo 1.2\n",
+            b"module thing (\n\tother.example/m\n)\nmodule example.com/m\n",
+        ];
+        for text in good {
+            let found = read(text).map(|found| found.module);
+            let shown = String::from_utf8_lossy(text);
+            assert_eq!(found, Ok(Some("example.com/m".to_owned())), "{shown}");
+        }
+        assert_eq!(module("module ()\n"), Ok(None));
+    }
+
+    #[test]
+    fn a_gomod_over_the_limit_is_refused_and_one_at_it_is_read() {
+        let mut bytes = b"module example.com/m\n".to_vec();
+        bytes.resize(LIMIT_BYTES, b'\n');
+        assert!(read(&bytes).is_ok());
+        bytes.push(b'\n');
+        assert_eq!(read(&bytes), Err(GoModError::TooLarge));
     }
 
     proptest! {

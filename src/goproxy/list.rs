@@ -28,7 +28,11 @@ pub fn read(bytes: &[u8], path: &ModulePath) -> Vec<Line> {
             version.fits(path).then_some(Line { version, time })
         })
         .collect();
-    lines.sort_by(|a, b| a.version.cmp(&b.version));
+    // of doubles the one with a time stays, and the earliest of those, in whatever order they came
+    lines.sort_by(|a, b| {
+        let times = || (a.time.is_none(), &a.time).cmp(&(b.time.is_none(), &b.time));
+        a.version.cmp(&b.version).then_with(times)
+    });
     lines.dedup_by(|later, earlier| later.version == earlier.version);
     lines
 }
@@ -71,5 +75,20 @@ mod tests {
             prop_assert_eq!(read(render(&lines).as_bytes(), &path()), lines);
             let _any = read(&bytes, &path());
         }
+
+        #[test]
+        fn the_order_of_an_upstream_does_not_show(lines in Just(DOUBLES.to_vec()).prop_shuffle()) {
+            let expected = "v1.0.0 2023-01-02T03:04:05Z\nv1.1.0\nv2.0.0+incompatible\n";
+            prop_assert_eq!(render(&read(lines.join("\n").as_bytes(), &path())), expected);
+        }
     }
+
+    const DOUBLES: [&str; 6] = [
+        "v1.0.0",
+        "v1.0.0 2024-01-02T03:04:05Z",
+        "v1.0.0 2023-01-02T03:04:05Z",
+        "v1.1.0 yesterday",
+        "v1.1.0",
+        "v2.0.0+incompatible \r",
+    ];
 }

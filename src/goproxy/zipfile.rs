@@ -4,7 +4,9 @@
 //! them a reason to refuse and a line of the sum. Contents are inflated in small pieces, so that memory depends on
 //! the number of entries and not on their size.
 
+mod contents;
 mod directory;
+mod local;
 mod names;
 
 use std::collections::HashMap;
@@ -12,19 +14,15 @@ use std::io;
 use std::io::Read;
 use std::io::Seek;
 use std::io::SeekFrom;
-
-use flate2::Crc;
-use flate2::read::DeflateDecoder;
-use sha2::Digest as _;
-use sha2::Sha256;
+use std::sync::Arc;
 
 use crate::content::Sum;
 use crate::goproxy::dirhash::H1;
 use crate::goproxy::dirhash::Lines;
 use crate::goproxy::path::ModulePath;
 use crate::goproxy::version::Version;
+use crate::goproxy::zipfile::contents::Contents;
 use crate::goproxy::zipfile::directory::Entry;
-use crate::goproxy::zipfile::directory::Method;
 
 /// What a zip that keeps every rule comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,14 +33,16 @@ pub struct ZipReport {
     pub entries: usize,
     /// Bytes of its contents, inflated.
     pub unpacked: u64,
+    /// The sum its go.mod has by itself, if it has one: what `.mod` of this version should come to.
+    pub gomod_h1: Option<H1>,
 }
 
 /// Which rule a zip breaks. Names of entries are cut and shown escaped.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ZipError {
     /// It could not be read; this says nothing about the zip.
     #[error("it could not be read: {0}")]
-    Io(#[source] io::Error),
+    Io(#[source] Arc<io::Error>),
     /// Over 500 MiB.
     #[error("it is over 500 MiB")]
     TooLarge,
@@ -69,6 +69,12 @@ pub enum ZipError {
     Data(String),
 }
 
+impl ZipError {
+    fn unread(error: io::Error) -> Self {
+        Self::Io(Arc::new(error))
+    }
+}
+
 /// Reads a whole zip of `size` bytes and checks it as the zip of one version of a module. Blocking.
 pub fn check<R: Read + Seek>(
     mut reader: R,
@@ -83,31 +89,45 @@ pub fn check<R: Read + Seek>(
     let prefix = format!("{path}@{version}/");
     names::check(&entries, &prefix)?;
     sizes(&entries, &prefix)?;
-    let mut sums = HashMap::with_capacity(entries.len());
-    let mut order: Vec<&Entry> = entries.iter().collect();
-    order.sort_by_key(|entry| entry.offset);
-    let mut end = 0;
-    let mut unpacked = 0;
-    for entry in order {
-        if entry.offset < end || (end == 0 && entry.offset != 0) {
-            return Err(ZipError::Directory("entries overlap, or bytes stand before the first"));
-        }
-        let data = directory::data_offset(&mut reader, entry)?;
-        end = data.checked_add(entry.packed).ok_or(ZipError::Directory("an offset overflows"))?;
-        if end > entry.limit {
-            return Err(ZipError::Directory("an entry runs into the directory"));
-        }
-        reader.seek(SeekFrom::Start(data)).map_err(ZipError::Io)?;
-        sums.insert(entry.offset, content_sum(&mut reader, entry)?);
-        unpacked += entry.unpacked;
-    }
+    let sums = contents(&mut reader, &entries)?;
     let mut lines = Lines::default();
+    let mut gomod_h1 = None;
+    let mut unpacked = 0;
     for entry in &entries {
         if let Some(sum) = sums.get(&entry.offset) {
             lines.add(&entry.name, *sum);
+            unpacked += entry.unpacked;
+            if entry.name.strip_prefix(&prefix) == Some("go.mod") {
+                gomod_h1 = Some(H1::of_gomod_with(*sum));
+            }
         }
     }
-    Ok(ZipReport { h1: lines.sum(), entries: entries.len(), unpacked })
+    Ok(ZipReport { h1: lines.sum(), entries: entries.len(), unpacked, gomod_h1 })
+}
+
+/// Reads the file once from front to back, header by header, and gives the sum of each content by its offset.
+fn contents<R: Read + Seek>(
+    reader: &mut R,
+    entries: &[Entry],
+) -> Result<HashMap<u64, Sum>, ZipError> {
+    let mut order: Vec<&Entry> = entries.iter().collect();
+    order.sort_by_key(|entry| entry.offset);
+    if order.first().is_some_and(|first| first.offset != 0) {
+        return Err(ZipError::NotAZip);
+    }
+    let mut sums = HashMap::with_capacity(entries.len());
+    let mut content = Contents::new();
+    let mut order = order.into_iter().peekable();
+    while let Some(entry) = order.next() {
+        let next = order.peek().map_or(entry.limit, |next| next.offset);
+        let data = local::data_offset(reader, entry)?;
+        let end = data.checked_add(entry.packed).filter(|end| *end <= next);
+        let end = end.ok_or(local::OVERLAP)?;
+        local::check_gap(reader, entry, end, next)?;
+        reader.seek(SeekFrom::Start(data)).map_err(ZipError::unread)?;
+        sums.insert(entry.offset, content.sum(reader, entry)?);
+    }
+    Ok(sums)
 }
 
 /// What the entries declare, before any of it is inflated.
@@ -117,6 +137,9 @@ fn sizes(entries: &[Entry], prefix: &str) -> Result<(), ZipError> {
         total = total.saturating_add(entry.unpacked);
         let name = entry.name.strip_prefix(prefix).unwrap_or(&entry.name);
         let small = matches!(name, "go.mod" | "LICENSE");
+        if entry.is_directory() && entry.unpacked != 0 {
+            return Err(ZipError::Data(names::shown(&entry.name)));
+        }
         if total > LIMIT_BYTES || small && entry.unpacked > SMALL_LIMIT_BYTES {
             return Err(ZipError::Contents);
         }
@@ -124,47 +147,10 @@ fn sizes(entries: &[Entry], prefix: &str) -> Result<(), ZipError> {
     Ok(())
 }
 
-/// Inflates an entry and gives the sum of its content, if it is exactly what is declared.
-fn content_sum<R: Read>(reader: &mut R, entry: &Entry) -> Result<Sum, ZipError> {
-    let packed = reader.take(entry.packed);
-    match entry.method {
-        Method::Stored => drain(packed, entry),
-        Method::Deflated => drain(DeflateDecoder::new(packed), entry),
-    }
-}
-
-fn drain(mut content: impl Read, entry: &Entry) -> Result<Sum, ZipError> {
-    let wrong = || ZipError::Data(names::shown(&entry.name));
-    let (mut hasher, mut crc) = (Sha256::new(), Crc::new());
-    let mut buffer = vec![0_u8; BUFFER_BYTES];
-    let mut len = 0_u64;
-    loop {
-        let count = match content.read(&mut buffer) {
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            // a broken stream and a broken disk look alike here; neither is content
-            Err(_broken) => return Err(wrong()),
-        };
-        let Some(part) = buffer.get(..count).filter(|part| !part.is_empty()) else { break };
-        len += count as u64;
-        if len > entry.unpacked {
-            return Err(wrong());
-        }
-        hasher.update(part);
-        crc.update(part);
-    }
-    if len != entry.unpacked || crc.sum() != entry.crc {
-        return Err(wrong());
-    }
-    Ok(Sum::from(hasher))
-}
-
 /// The go command's own limit, for the zip and for its contents.
 const LIMIT_BYTES: u64 = 500 << 20;
 /// And for the two files it reads into memory.
 const SMALL_LIMIT_BYTES: u64 = 16 << 20;
-/// Bytes inflated at once.
-const BUFFER_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests;

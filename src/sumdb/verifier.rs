@@ -135,6 +135,8 @@ fn check(asked: &ModuleRequest, content: Content) -> Result<Verified, VerifyErro
 fn zip(path: &ModulePath, version: &Version, content: Content) -> Result<Verified, VerifyError> {
     match zipfile::check(content.reader(), content.len(), path, version) {
         Ok(report) => Ok(Verified::new(content, Basis::Computed(report.h1.to_string()))),
+        // a disk of ours that fails says nothing about the zip
+        Err(zipfile::ZipError::Io(error)) => Err(VerifyError::Spool(error.to_string())),
         Err(why) => {
             Err(VerifyError::Zip { what: format!("{path}@{version}"), why: why.to_string() })
         }

@@ -148,6 +148,9 @@ fn wrong_input_is_told_and_changes_nothing() {
     assert!(said.code == Some(2) && said.err.contains("chmod 600"), "{}", said.err);
 }
 
+/// More arguments, an environment, and what must be said.
+type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+
 #[test]
 fn the_doctor_says_what_is_well_and_what_to_change() {
     let (_tree, _upstream, gateway, home) = world();
@@ -189,7 +192,7 @@ fn the_doctor_says_what_is_well_and_what_to_change() {
     std::fs::write(&only_host, "machine localhost login a password b\n").unwrap();
     let only_host = only_host.display().to_string();
     let falls_back = format!("{url},direct");
-    let table: [(&[&str], &[(&str, &str)], &str); 7] = [
+    let table: [Case<'_>; 7] = [
         (&[], &well, "set SSL_CERT_FILE"),
         (&["--ca", &ca], &[("GOPROXY", &url), ("NETRC", "/nonexistent")], "modgate login"),
         (&["--ca", &ca], &[("GOPROXY", &url), ("NETRC", &only_host)], "wants the port"),

@@ -14,6 +14,21 @@ pub(in crate::goproxy::zipfile) enum Method {
     Deflated,
 }
 
+/// Where an entry's sizes and checksum stand besides the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::goproxy::zipfile) enum Sizes {
+    /// In the local header.
+    Before,
+    /// In a descriptor after the data (flag bit 3); the local header may say zero.
+    After,
+}
+
+impl Sizes {
+    pub(in crate::goproxy::zipfile) fn of(flags: u16) -> Self {
+        if flags & DESCRIPTOR == 0 { Self::Before } else { Self::After }
+    }
+}
+
 /// One entry, as the directory has it.
 #[derive(Debug, Clone)]
 pub(in crate::goproxy::zipfile) struct Entry {
@@ -22,13 +37,22 @@ pub(in crate::goproxy::zipfile) struct Entry {
     pub(in crate::goproxy::zipfile) crc: u32,
     pub(in crate::goproxy::zipfile) packed: u64,
     pub(in crate::goproxy::zipfile) unpacked: u64,
+    pub(in crate::goproxy::zipfile) sizes: Sizes,
     /// Where its local header begins.
     pub(in crate::goproxy::zipfile) offset: u64,
     /// Where the directory begins: no data reaches there.
     pub(in crate::goproxy::zipfile) limit: u64,
 }
 
+impl Entry {
+    /// Whether the name is one of a directory, which has no content.
+    pub(in crate::goproxy::zipfile) fn is_directory(&self) -> bool {
+        self.name.ends_with('/')
+    }
+}
+
 /// Where the directory lies and how many entries it says it has.
+#[derive(Debug, PartialEq, Eq)]
 struct Place {
     offset: u64,
     len: u64,
@@ -36,24 +60,24 @@ struct Place {
 }
 
 /// Reads little-endian numbers from a slice, front to back.
-struct Fields<'a>(&'a [u8]);
+pub(in crate::goproxy::zipfile) struct Fields<'a>(pub(in crate::goproxy::zipfile) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], ZipError> {
+    pub(in crate::goproxy::zipfile) fn take(&mut self, count: usize) -> Result<&'a [u8], ZipError> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(DAMAGED)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn u16(&mut self) -> Result<u16, ZipError> {
+    pub(in crate::goproxy::zipfile) fn u16(&mut self) -> Result<u16, ZipError> {
         self.take(2)?.try_into().map(u16::from_le_bytes).map_err(|_| DAMAGED)
     }
 
-    fn u32(&mut self) -> Result<u32, ZipError> {
+    pub(in crate::goproxy::zipfile) fn u32(&mut self) -> Result<u32, ZipError> {
         self.take(4)?.try_into().map(u32::from_le_bytes).map_err(|_| DAMAGED)
     }
 
-    fn u64(&mut self) -> Result<u64, ZipError> {
+    pub(in crate::goproxy::zipfile) fn u64(&mut self) -> Result<u64, ZipError> {
         self.take(8)?.try_into().map(u64::from_le_bytes).map_err(|_| DAMAGED)
     }
 }
@@ -86,39 +110,45 @@ pub(in crate::goproxy::zipfile) fn read<R: Read + Seek>(
 }
 
 /// Finds the end record: the last thing in the file but for the comment whose length it states.
+///
+/// Of several marks only the last one counts, as it does for Go. Going on to an earlier one would find an archive
+/// whose comment hides a second archive, and the go command would unpack that one.
 fn find<R: Read + Seek>(reader: &mut R, size: u64) -> Result<Place, ZipError> {
     let tail_len = size.min(END_BYTES + COMMENT_LIMIT_BYTES);
     let tail = read_at(reader, size - tail_len, tail_len)?;
-    let last = tail.len().checked_sub(22).ok_or(ZipError::NotAZip)?;
-    let is_end = |at: &usize| {
-        let record = tail.get(*at..).unwrap_or_default();
-        let comment =
-            record.get(20..22).and_then(|two| two.try_into().ok()).map(u16::from_le_bytes);
-        record.starts_with(b"PK\x05\x06") && comment.map(usize::from) == Some(record.len() - 22)
-    };
-    let at = (0..=last).rev().find(is_end).ok_or(ZipError::NotAZip)?;
+    let at = tail.windows(4).rposition(|four| four == b"PK\x05\x06").ok_or(ZipError::NotAZip)?;
     let mut fields = Fields(tail.get(at + 4..).unwrap_or_default());
     let (disk, directory_disk) = (fields.u16()?, fields.u16()?);
     let (here, count) = (fields.u16()?, fields.u16()?);
     let (len, offset) = (fields.u32()?, fields.u32()?);
-    let end = size - tail_len + at as u64;
-    if count == u16::MAX || len == u32::MAX || offset == u32::MAX {
-        return find64(reader, end);
+    if usize::from(fields.u16()?) != fields.0.len() {
+        return Err(ZipError::NotAZip);
     }
     if disk != 0 || directory_disk != 0 || here != count {
         return Err(ZipError::Directory("it is one part of several"));
     }
-    let place = Place { offset: offset.into(), len: len.into(), count: count.into() };
-    ends_at(place, end)
+    let end = size - tail_len + at as u64;
+    let Some(wide) = find64(reader, end)? else {
+        return ends_at(Place { offset: offset.into(), len: len.into(), count: count.into() }, end);
+    };
+    let same = (count == u16::MAX || u64::from(count) == wide.count)
+        && (len == u32::MAX || u64::from(len) == wide.len)
+        && (offset == u32::MAX || u64::from(offset) == wide.offset);
+    if same { Ok(wide) } else { Err(CONTRADICTION) }
 }
 
-/// The 64-bit end record, found through its locator right before the plain one.
-fn find64<R: Read + Seek>(reader: &mut R, end: u64) -> Result<Place, ZipError> {
-    let locator_at = end.checked_sub(20).ok_or(DAMAGED)?;
+/// The 64-bit end record, found through its locator right before the plain one; `None` if there is no locator.
+///
+/// A locator counts whatever the plain record says: readers differ in which of its numbers makes them look for one.
+fn find64<R: Read + Seek>(reader: &mut R, end: u64) -> Result<Option<Place>, ZipError> {
+    let Some(locator_at) = end.checked_sub(20) else { return Ok(None) };
     let locator = read_at(reader, locator_at, 20)?;
     let mut fields = Fields(&locator);
     let (mark, disk, at, disks) = (fields.u32()?, fields.u32()?, fields.u64()?, fields.u32()?);
-    if mark != 0x0706_4b50 || disk != 0 || disks > 1 || at.checked_add(56) != Some(locator_at) {
+    if mark != 0x0706_4b50 {
+        return Ok(None);
+    }
+    if disk != 0 || disks != 1 || at.checked_add(56) != Some(locator_at) {
         return Err(DAMAGED);
     }
     let record = read_at(reader, at, 56)?;
@@ -130,7 +160,7 @@ fn find64<R: Read + Seek>(reader: &mut R, end: u64) -> Result<Place, ZipError> {
     if mark != 0x0606_4b50 || len != 44 || disk != 0 || directory_disk != 0 || here != count {
         return Err(DAMAGED);
     }
-    ends_at(Place { offset, len: directory_len, count }, at)
+    ends_at(Place { offset, len: directory_len, count }, at).map(Some)
 }
 
 /// The directory ends where the end record begins: nothing is hidden between them.
@@ -165,64 +195,72 @@ fn entry(fields: &mut Fields<'_>, limit: u64) -> Result<Entry, ZipError> {
         _ => return Err(ZipError::Method(names::shown(text))),
     };
     let [unpacked, packed, offset] = wide(extra, [unpacked, packed, offset])?;
-    Ok(Entry { name: text.to_owned(), method, crc, packed, unpacked, offset, limit })
+    let (name, sizes) = (text.to_owned(), Sizes::of(flags));
+    Ok(Entry { name, method, crc, packed, unpacked, sizes, offset, limit })
 }
 
-/// Numbers that do not fit 32 bits stand in an extra field, in this order; numbers that fit must not.
+/// Size, packed size and offset; those that do not fit 32 bits stand in the 64-bit field, in this order.
+///
+/// Some writers put all of them there. What stands in both places must agree, and a number that is needed must
+/// not come after one that is not, for Go takes the first ones it finds.
 fn wide(extra: &[u8], narrow: [u32; 3]) -> Result<[u64; 3], ZipError> {
     let mut numbers = narrow.map(u64::from);
-    if !narrow.contains(&u32::MAX) {
-        return Ok(numbers);
-    }
-    let mut fields = Fields(extra);
-    while fields.0.len() >= 4 {
-        let (id, len) = (fields.u16()?, fields.u16()?);
-        let mut field = Fields(fields.take(len.into())?);
-        if id == 1 {
-            for (number, narrow) in numbers.iter_mut().zip(narrow) {
-                if narrow == u32::MAX {
-                    *number = field.u64()?;
-                }
+    let needed = narrow.iter().filter(|number| **number == u32::MAX).count();
+    let Some(field) = field64(extra)? else {
+        return if needed == 0 { Ok(numbers) } else { Err(DAMAGED) };
+    };
+    // the disk number may follow
+    let bare = field.len() == needed * 8 || field.len() == needed * 8 + 4;
+    let mut fields = Fields(field);
+    let mut repeated = false;
+    for (number, narrow) in numbers.iter_mut().zip(narrow) {
+        if narrow == u32::MAX && repeated {
+            return Err(CONTRADICTION);
+        } else if narrow == u32::MAX {
+            *number = fields.u64()?;
+        } else if !bare && fields.0.len() >= 8 {
+            repeated = true;
+            if fields.u64()? != *number {
+                return Err(CONTRADICTION);
             }
-            return Ok(numbers);
         }
     }
-    Err(DAMAGED)
+    Ok(numbers)
 }
 
-/// Where an entry's data begin, after a local header that must say what the directory says.
-pub(in crate::goproxy::zipfile) fn data_offset<R: Read + Seek>(
-    reader: &mut R,
-    entry: &Entry,
-) -> Result<u64, ZipError> {
-    let header = read_at(reader, entry.offset, 30)?;
-    let mut fields = Fields(&header);
-    let (mark, _needed) = (fields.u32()?, fields.u16()?);
-    let (flags, method) = (fields.u16()?, fields.u16()?);
-    let _rest = fields.take(16)?;
-    let (name_len, extra_len) = (fields.u16()?, fields.u16()?);
-    let same_method = match entry.method {
-        Method::Stored => method == 0,
-        Method::Deflated => method == 8,
-    };
-    let name = read_at(reader, entry.offset + 30, name_len.into())?;
-    let same = mark == 0x0403_4b50 && same_method && flags & ENCRYPTED == 0;
-    if !same || name != entry.name.as_bytes() {
-        return Err(ZipError::Headers(names::shown(&entry.name)));
+/// The 64-bit field among the extra fields. A broken tail of them is passed over, as Go does; a second one is not.
+pub(in crate::goproxy::zipfile) fn field64(extra: &[u8]) -> Result<Option<&[u8]>, ZipError> {
+    let mut fields = Fields(extra);
+    let mut found = None;
+    while fields.0.len() >= 4 {
+        let (id, len) = (fields.u16()?, fields.u16()?);
+        let Ok(field) = fields.take(len.into()) else { break };
+        if id == 1 && found.replace(field).is_some() {
+            return Err(CONTRADICTION);
+        }
     }
-    Ok(entry.offset + 30 + u64::from(name_len) + u64::from(extra_len))
+    Ok(found)
 }
 
-fn read_at<R: Read + Seek>(reader: &mut R, at: u64, len: u64) -> Result<Vec<u8>, ZipError> {
+/// Reads exactly `len` bytes.
+pub(in crate::goproxy::zipfile) fn read_at<R: Read + Seek>(
+    reader: &mut R,
+    at: u64,
+    len: u64,
+) -> Result<Vec<u8>, ZipError> {
     let mut bytes = Vec::new();
-    reader.seek(SeekFrom::Start(at)).map_err(ZipError::Io)?;
-    reader.take(len).read_to_end(&mut bytes).map_err(ZipError::Io)?;
+    reader.seek(SeekFrom::Start(at)).map_err(ZipError::unread)?;
+    reader.take(len).read_to_end(&mut bytes).map_err(ZipError::unread)?;
     if bytes.len() as u64 == len { Ok(bytes) } else { Err(DAMAGED) }
 }
 
-const DAMAGED: ZipError = ZipError::Directory("it ends early or points elsewhere");
+const CONTRADICTION: ZipError = ZipError::Directory("its 64-bit numbers contradict the plain ones");
+pub(in crate::goproxy::zipfile) const DAMAGED: ZipError =
+    ZipError::Directory("it ends early or points elsewhere");
 /// Bit 0: encrypted; bit 6: strongly; bit 13: the directory itself.
-const ENCRYPTED: u16 = 0x2041;
+pub(in crate::goproxy::zipfile) const ENCRYPTED: u16 = 0x2041;
+/// Bit 3: sizes and checksum follow the data.
+const DESCRIPTOR: u16 = 0x0008;
 /// The end record without its comment.
 const END_BYTES: u64 = 22;
 /// A comment's length has 16 bits.

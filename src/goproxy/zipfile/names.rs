@@ -1,7 +1,5 @@
 //! Names of entries: each legal in a module, and no two that some file system takes for the same.
 
-use std::collections::HashMap;
-
 use unicode_properties::GeneralCategoryGroup;
 use unicode_properties::UnicodeGeneralCategory as _;
 
@@ -16,9 +14,17 @@ enum Shape {
     Directory,
 }
 
+/// A name below the prefix, and how it compares.
+struct Known<'a> {
+    entry: &'a Entry,
+    name: &'a str,
+    folded: String,
+    shape: Shape,
+}
+
 /// Checks every name; `prefix` is `path@version/`.
 pub(in crate::goproxy::zipfile) fn check(entries: &[Entry], prefix: &str) -> Result<(), ZipError> {
-    let mut known: HashMap<String, (String, Shape)> = HashMap::new();
+    let mut known = Vec::with_capacity(entries.len());
     for entry in entries {
         let refuse = |why| Err(ZipError::Name(shown(&entry.name), why));
         let Some(name) = entry.name.strip_prefix(prefix) else {
@@ -38,33 +44,47 @@ pub(in crate::goproxy::zipfile) fn check(entries: &[Entry], prefix: &str) -> Res
         if shape == Shape::File && fold(base) == "go.mod" && name != "go.mod" {
             return refuse("a go.mod stands at the root, written in lower case");
         }
-        if let Err(why) = register(&mut known, name, shape) {
-            return refuse(why);
+        known.push(Known { entry, name, folded: fold(name), shape });
+    }
+    collisions(known)
+}
+
+/// Refuses names that are the same, or differ in case only, in any of their directories.
+///
+/// Sorted by folded elements, names with common directories stand together and a name stands right before those
+/// below it, so that neighbours show every collision. Memory stays that of the names themselves; a map of all
+/// directories would hold, for one name of many elements, the square of its length.
+fn collisions(mut known: Vec<Known<'_>>) -> Result<(), ZipError> {
+    known.sort_by(|a, b| a.folded.split('/').cmp(b.folded.split('/')));
+    for pair in known.windows(2) {
+        let [first, second] = pair else { continue };
+        if let Some(why) = clash(first, second) {
+            return Err(ZipError::Name(shown(&second.entry.name), why));
         }
     }
     Ok(())
 }
 
-/// Registers a name and every directory above it.
-fn register(
-    known: &mut HashMap<String, (String, Shape)>,
-    name: &str,
-    shape: Shape,
-) -> Result<(), &'static str> {
-    let parents = name.match_indices('/').filter_map(|(at, _)| name.get(..at));
-    for (path, shape) in parents.map(|path| (path, Shape::Directory)).chain([(name, shape)]) {
-        match known.get(&fold(path)) {
-            None => {
-                known.insert(fold(path), (path.to_owned(), shape));
+/// Why two neighbours cannot both be there.
+fn clash(first: &Known<'_>, second: &Known<'_>) -> Option<&'static str> {
+    let mut spelled = first.name.split('/').zip(second.name.split('/'));
+    let (mut a, mut b) = (first.folded.split('/'), second.folded.split('/'));
+    loop {
+        match (a.next(), b.next()) {
+            (Some(a), Some(b)) if a != b => return None,
+            (Some(_), Some(_)) => {
+                if spelled.next().is_some_and(|(a, b)| a != b) {
+                    return Some("it differs from another in case only");
+                }
             }
-            Some((spelling, _)) if spelling != path => {
-                return Err("it differs from another in case only");
+            // the first is a directory above the second, or the same one
+            (None, Some(_)) if first.shape == Shape::Directory => return None,
+            (None, None) if (first.shape, second.shape) == (Shape::Directory, Shape::Directory) => {
+                return None;
             }
-            Some((_, Shape::Directory)) if shape == Shape::Directory => {}
-            Some(_) => return Err("another entry has the same name"),
+            (None, _) | (_, None) => return Some("another entry has the same name"),
         }
     }
-    Ok(())
 }
 
 /// Go's `module.CheckFilePath`.
