@@ -12,7 +12,9 @@ use crate::clock::Clock as _;
 use crate::clock::SystemClock;
 use crate::clock::rfc3339_seconds;
 use crate::config::Config;
+use crate::goproxy::pattern::Prefix;
 use crate::identity::token::Issued;
+use crate::identity::token::Scope;
 use crate::identity::token::TokenFile;
 
 /// Gateway tokens: for CI jobs, and for people whose `go` cannot do better.
@@ -25,6 +27,9 @@ pub(in crate::cli) enum Token {
         /// A group it belongs to; may stand several times
         #[arg(long = "group", short, value_name = "GROUP")]
         groups: Vec<String>,
+        /// A module path prefix it is limited to, whatever the policy allows; may stand several times
+        #[arg(long = "module", value_name = "PREFIX", value_parser = prefix)]
+        modules: Vec<Prefix>,
         /// How long it is good, 366 days at most
         #[arg(long, value_name = "TIME", default_value = "90d", value_parser = humantime::parse_duration)]
         expires: Duration,
@@ -48,9 +53,10 @@ pub(in crate::cli) enum Token {
 impl Token {
     pub(in crate::cli) fn run(self, environment: Vec<(String, String)>) -> Result<(), Failure> {
         match self {
-            Self::Issue { name, groups, expires, settings } => {
+            Self::Issue { name, groups, modules, expires, settings } => {
                 let file = file(&settings.load(environment, Vec::new())?);
-                let token = file.issue(&name, &groups, expires, &SystemClock)?;
+                let scope = Scope { groups: &groups, modules: &modules };
+                let token = file.issue_for(&name, &scope, expires, &SystemClock)?;
                 complain("the token is shown once; use it as a netrc password or as Bearer:");
                 say(token.expose())
             }
@@ -72,6 +78,10 @@ impl Token {
     }
 }
 
+fn prefix(text: &str) -> Result<Prefix, String> {
+    Prefix::parse(text).map_err(|error| error.to_string())
+}
+
 fn line(token: &Issued, now: u64) -> String {
     let state = match (token.revoked, token.expires <= now) {
         (Some(_), _) => "revoked",
@@ -79,7 +89,11 @@ fn line(token: &Issued, now: u64) -> String {
         (None, false) => "good",
     };
     let expires = rfc3339_seconds(token.expires);
-    format!("{:24} {state:9} {expires:20} {}\n", token.name, token.groups.join(","))
+    let limit = match token.modules.as_slice() {
+        [] => String::new(),
+        modules => format!(" only {}", modules.join(",")),
+    };
+    format!("{:24} {state:9} {expires:20} {}{limit}\n", token.name, token.groups.join(","))
 }
 
 fn file(config: &Config) -> TokenFile {

@@ -85,6 +85,7 @@ fn whoami(permit: &Permit) -> Page {
         "groups": caller.groups(),
         "method": crate::telemetry::labels::Label::text(caller.method()),
         "detail": caller.detail(),
+        "limited_to": caller.limits(),
     });
     Page { media_type: "application/json", text: format!("{told:#}\n") }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::goproxy::pattern::Case;
+use crate::goproxy::pattern::Prefix;
 use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
 use crate::telemetry::observed::Observed;
@@ -26,6 +28,7 @@ pub struct Caller {
     groups: Vec<String>,
     method: AuthMethod,
     detail: String,
+    limits: Vec<String>,
 }
 
 impl Caller {
@@ -36,13 +39,18 @@ impl Caller {
         method: AuthMethod,
         detail: String,
     ) -> Self {
-        Self { principal, groups, method, detail }
+        Self { principal, groups, method, detail, limits: Vec::new() }
+    }
+
+    /// The same caller, good for modules below some prefixes only; without any, for all.
+    pub(in crate::identity) fn limited(self, limits: Vec<String>) -> Self {
+        Self { limits, ..self }
     }
 
     /// Nobody in particular.
     pub(in crate::identity) fn anonymous() -> Self {
         let (principal, method) = ("any:anonymous".to_owned(), AuthMethod::Anonymous);
-        Self { principal, groups: Vec::new(), method, detail: String::new() }
+        Self { principal, groups: Vec::new(), method, detail: String::new(), limits: Vec::new() }
     }
 
     /// A caller for the suites of a policy and for tests: it never comes from a request.
@@ -51,7 +59,8 @@ impl Caller {
             "any:anonymous" => AuthMethod::Anonymous,
             _ => AuthMethod::Unknown,
         };
-        Self { principal: principal.to_owned(), groups, method, detail: String::new() }
+        let (principal, detail) = (principal.to_owned(), String::new());
+        Self { principal, groups, method, detail, limits: Vec::new() }
     }
 
     /// `user:<realm>:<id>` or `any:anonymous`.
@@ -67,6 +76,20 @@ impl Caller {
     /// Whether nobody proved anything.
     pub fn is_anonymous(&self) -> bool {
         self.method == AuthMethod::Anonymous
+    }
+
+    /// Whether the proof is good for a module at all; what the policy says comes on top. A limit that cannot be read
+    /// limits to nothing.
+    pub fn reaches(&self, path: &str) -> bool {
+        let covers = |text: &String| {
+            Prefix::parse(text).is_ok_and(|prefix| prefix.covers(path, Case::Exact))
+        };
+        self.limits.is_empty() || self.limits.iter().any(covers)
+    }
+
+    /// The prefixes beyond which the proof is good for nothing; none for no limit.
+    pub fn limits(&self) -> &[String] {
+        &self.limits
     }
 
     /// How they proved it.

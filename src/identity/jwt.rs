@@ -4,6 +4,7 @@
 //! signature with the base claims, then the claims that the crate's ordinary settings accept in any form.
 
 use std::net::IpAddr;
+use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::Weak;
 use std::time::SystemTime;
@@ -11,6 +12,7 @@ use std::time::SystemTime;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::BoxFuture;
+use jsonwebtoken::Algorithm;
 use jsonwebtoken::errors::ErrorKind;
 use quick_cache::sync::Cache;
 use serde::Deserialize;
@@ -258,6 +260,10 @@ fn check_header(token: &str) -> Result<Header, Refusal> {
             value.as_str().map(|text| Some(text.to_owned())).ok_or_else(|| malformed(why))
         }
     };
+    let alg = text("alg", "alg is no string")?.unwrap_or_default();
+    if Algorithm::from_str(&alg).is_err() {
+        return Err(Refusal(AuthResult::WrongAlgorithm, "alg is none that is known"));
+    }
     let typ = text("typ", "typ is no string")?;
     let kid = text("kid", "kid is no string")?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.=".contains(&b);

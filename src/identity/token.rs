@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::clock::rfc3339_seconds;
 use crate::config::secret::Secret;
 use crate::content::Sum;
+use crate::goproxy::pattern::Prefix;
 use crate::identity::IdentityError;
 use crate::identity::authenticator::Authenticator;
 use crate::identity::caller::Caller;
@@ -45,6 +46,9 @@ pub struct Issued {
     /// Groups, each `group:token:<name>` in the policy.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// Module path prefixes beyond which it is good for nothing, whatever the policy allows; none for no limit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modules: Vec<String>,
     /// When it was issued, in seconds since 1970.
     pub created: u64,
     /// From when on it is refused, in seconds since 1970.
@@ -52,6 +56,15 @@ pub struct Issued {
     /// When it was revoked, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<u64>,
+}
+
+/// What a token is good for.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    /// Its groups.
+    pub groups: &'a [String],
+    /// Prefixes beyond which it is good for nothing; none for no limit.
+    pub modules: &'a [Prefix],
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -107,6 +120,18 @@ impl TokenFile {
         life: Duration,
         clock: &dyn Clock,
     ) -> Result<Secret<String>, TokenError> {
+        self.issue_for(name, &Scope { groups, modules: &[] }, life, clock)
+    }
+
+    /// The same for a token that is good for some modules only, whatever the policy allows.
+    pub fn issue_for(
+        &self,
+        name: &str,
+        scope: &Scope<'_>,
+        life: Duration,
+        clock: &dyn Clock,
+    ) -> Result<Secret<String>, TokenError> {
+        let Scope { groups, modules } = scope;
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"._@-".contains(&b);
         let is_name = |text: &str| (1..=64).contains(&text.len()) && text.bytes().all(plain);
         if let Some(bad) =
@@ -128,6 +153,7 @@ impl TokenFile {
                 name: name.to_owned(),
                 sha256: Sum::of(token.expose().as_bytes()).to_string(),
                 groups: groups.to_vec(),
+                modules: modules.iter().map(|prefix| prefix.as_str().to_owned()).collect(),
                 created: now,
                 expires: now + life.as_secs(),
                 revoked: None,
@@ -271,7 +297,8 @@ impl Tokens {
         let groups =
             issued.groups.iter().map(|name| format!("group:token:{}", encode_name(name))).collect();
         let detail = format!("gateway token, good until {}", rfc3339_seconds(issued.expires));
-        Ok(Arc::new(Caller::recognised(principal, groups, AuthMethod::Token, detail)))
+        let caller = Caller::recognised(principal, groups, AuthMethod::Token, detail);
+        Ok(Arc::new(caller.limited(issued.modules.clone())))
     }
 }
 

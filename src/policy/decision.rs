@@ -53,6 +53,14 @@ pub(in crate::policy) struct Verdict {
     pub(in crate::policy) cached: bool,
 }
 
+impl Verdict {
+    /// The proof itself is good for other modules only; no rule was looked at.
+    pub(in crate::policy) fn limited() -> Self {
+        let (decision, reason) = (Decision::Deny, DecisionReason::TokenLimit);
+        Self { decision, reason, rule: None, cached: false }
+    }
+}
+
 impl Permit {
     /// Who.
     pub fn caller(&self) -> &Arc<Caller> {
@@ -148,6 +156,7 @@ impl Fault for Refusal {
         }
         let rule = match (&self.verdict.rule, self.verdict.reason) {
             (_, DecisionReason::PolicyError) => "the policy could not be evaluated".to_owned(),
+            (_, DecisionReason::TokenLimit) => "the token is limited to other modules".to_owned(),
             (Some(rule), _) => format!("rule {rule} (deny)"),
             (None, _) => "no rule allows it".to_owned(),
         };
@@ -203,6 +212,9 @@ impl fmt::Display for Explanation {
                 (Some(rule), _) => writeln!(out, "{action}: {word} by rule {rule}")?,
                 (None, Decision::Error) => {
                     writeln!(out, "{action}: {word}: the policy could not be evaluated")?;
+                }
+                (None, _) if verdict.reason == DecisionReason::TokenLimit => {
+                    writeln!(out, "{action}: {word}: the token is limited to other modules")?;
                 }
                 (None, _) => writeln!(out, "{action}: {word}: no rule allows it")?,
             }

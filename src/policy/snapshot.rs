@@ -106,7 +106,9 @@ impl Snapshot {
     ) -> Result<Permit, Refusal> {
         let subjects = this.subjects(&caller);
         let private = request.module_path().is_some_and(|path| this.is_private(path));
+        let reached = request.module_path().is_none_or(|path| caller.reaches(path));
         let verdict = match this.asked(&request, None) {
+            _ if !reached => Verdict::limited(),
             Some(asked) => this.decide(&subjects, &asked),
             // pages about the caller: whoever was recognised may read them
             None => Verdict {
@@ -190,7 +192,9 @@ impl Snapshot {
             DecisionReason::PolicyAllow | DecisionReason::NoMatch | DecisionReason::Ancestor => {
                 true
             }
-            DecisionReason::PolicyDeny | DecisionReason::PolicyError => false,
+            DecisionReason::PolicyDeny
+            | DecisionReason::PolicyError
+            | DecisionReason::TokenLimit => false,
         }
     }
 
@@ -219,6 +223,9 @@ impl Snapshot {
         let module = self.module(path.as_str());
         let about = |action: Action, version: Option<&Version>| {
             let version = version.map(Version::to_string).unwrap_or_default();
+            if !caller.reaches(path.as_str()) {
+                return Verdict::limited();
+            }
             self.decide(&subjects, &Asked { module: module.clone(), version, action })
         };
         let verdicts = vec![

@@ -316,6 +316,8 @@ label! {
         NoMatch = "no_match",
         /// A strict ancestor of what the caller may read.
         Ancestor = "ancestor",
+        /// The token is limited to other modules.
+        TokenLimit = "token_limit",
         /// The engine failed.
         PolicyError = "policy_error",
     }

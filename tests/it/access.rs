@@ -166,3 +166,74 @@ fn nobody_is_anonymous_unless_the_configuration_says_so() {
     assert_eq!(gateway.stranger().get(LIST).status, 401);
     assert_eq!(gateway.stranger().bearer("mgt_wrong").get("/-/whoami").status, 401);
 }
+
+#[test]
+fn a_token_limited_to_modules_is_good_for_them_alone() {
+    let (_tree, upstream, gateway) = world();
+    let state = gateway.state();
+    let output = modgate()
+        .current_dir(state.parent().unwrap())
+        .args(["token", "issue", "narrow", "--group", "developers", "--module", "example.com/lib"])
+        .output()
+        .unwrap();
+    let token = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+    let client = gateway.stranger().bearer(&token);
+    until("the new token is known", || client.get(LIST).status == 200);
+    let answer = client.get("/example.com/other/@v/list");
+    assert_eq!(answer.status, 403);
+    assert!(answer.text().contains("limited to other modules"), "{}", answer.text());
+    assert!(upstream.asked().iter().all(|path| path.contains("/lib/")), "{:?}", upstream.asked());
+    let denied = gateway.audited(1, "the denial", |event| event["event"] == "authz.deny");
+    assert_eq!(denied[0]["decision"]["reason"], "token_limit");
+}
+
+#[test]
+fn every_hostile_token_is_401_and_the_audit_has_its_own_reason() {
+    let (_tree, upstream, _) = world();
+    let keys = tempfile::tempdir().unwrap();
+    let key = Ed25519KeyPair::generate().unwrap();
+    let file = keys.path().join("keys.json");
+    let public = json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": "k",
+                         "x": URL_SAFE_NO_PAD.encode(key.public_key()) });
+    std::fs::write(&file, json!({ "keys": [public] }).to_string()).unwrap();
+    let settings = format!(
+        "[[identity.jwt]]\nname = \"corp\"\nissuer = \"https://idp.example\"\naudience = [\"modgate\"]\n\
+         keys_file = \"{}\"\n",
+        file.display()
+    );
+    let gateway = Setup::over(&upstream.url()).with(&settings).start();
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let head = || json!({ "alg": "EdDSA", "kid": "k", "typ": "JWT" });
+    let claims = || json!({ "iss": "https://idp.example", "aud": "modgate", "sub": "a", "iat": now, "exp": now + 60 });
+    let with = |mut part: serde_json::Value, name: &str, value: serde_json::Value| {
+        part[name] = value;
+        part
+    };
+    let table = [
+        (head(), with(claims(), "iss", json!(5)), "wrong_issuer"),
+        (head(), with(claims(), "iss", json!(["https://idp.example"])), "wrong_issuer"),
+        (head(), with(claims(), "aud", json!("other")), "wrong_audience"),
+        (head(), with(claims(), "nbf", json!(now + 900)), "not_yet_valid"),
+        (head(), with(claims(), "iat", json!(now + 900)), "not_yet_valid"),
+        (head(), with(claims(), "exp", json!(32_503_680_000_u64)), "malformed"),
+        (head(), with(claims(), "exp", json!(now - 45)), "expired"),
+        (with(head(), "typ", json!("logout+jwt")), claims(), "malformed"),
+        (with(head(), "crit", json!(["x"])), claims(), "wrong_algorithm"),
+        (with(head(), "alg", json!("none")), claims(), "wrong_algorithm"),
+        (with(head(), "alg", json!("HS256")), claims(), "wrong_algorithm"),
+        (with(head(), "kid", json!("other")), claims(), "unknown_key"),
+    ];
+    for (place, (head, claims, reason)) in table.into_iter().enumerate() {
+        let encoded = |part: &serde_json::Value| URL_SAFE_NO_PAD.encode(part.to_string());
+        let signed = format!("{}.{}", encoded(&head), encoded(&claims));
+        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes())));
+        assert_eq!(
+            gateway.stranger().bearer(&token).get("/-/whoami").status,
+            401,
+            "{head} {claims}"
+        );
+        let refused =
+            gateway.audited(place + 1, "refusals", |event| event["event"] == "auth.failure");
+        assert_eq!(refused[place]["actor"]["result"], reason, "{head} {claims}");
+    }
+}

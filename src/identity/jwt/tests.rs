@@ -175,7 +175,7 @@ fn a_header_can_neither_bring_a_key_nor_another_meaning() {
 fn a_hash_keyed_with_our_public_key_is_no_signature() {
     let bench = bench();
     let secret = jsonwebtoken::EncodingKey::from_secret(bench.key.public_key().as_ref());
-    let mut head = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+    let mut head = jsonwebtoken::Header::new(Algorithm::HS256);
     head.kid = Some("k1".to_owned());
     let token = jsonwebtoken::encode(&head, &claims(), &secret).unwrap();
     assert_ne!(bench.word(&token), AuthResult::Success);
