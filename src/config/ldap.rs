@@ -37,6 +37,8 @@ pub struct LdapDirectory {
     pub lock_threshold: usize,
     /// How long a verified password is good without asking again.
     pub cache_ttl: Duration,
+    /// How much longer it is good while no server can be asked; `None` for not at all.
+    pub stale_while_down: Option<Duration>,
     /// How long a wrong one is wrong without asking again.
     pub failure_ttl: Duration,
 }
@@ -253,6 +255,11 @@ pub(in crate::config) const SECTION: Section = Section {
             "How long a verified password is good without asking again.",
         ),
         text(
+            "stale_while_down",
+            Preset::Unset { example: "15m" },
+            "How much longer a verified password is good while no server can be asked; the audit says so.",
+        ),
+        text(
             "failure_ttl",
             Preset::Value("5s"),
             "How long a wrong password is wrong without asking again.",
@@ -282,6 +289,7 @@ fn directory(table: &mut Table<'_>) -> Option<LdapDirectory> {
     let total = table.one("total_timeout", units::duration);
     let lock_threshold = table.one("lock_threshold", units::count(1000_usize));
     let cache_ttl = table.one("cache_ttl", units::duration);
+    let stale_while_down = table.maybe("stale_while_down", units::duration);
     let failure_ttl = table.one("failure_ttl", units::duration);
     let servers = servers?;
     let protection = protection(table, &servers, starttls?, plaintext?);
@@ -295,6 +303,7 @@ fn directory(table: &mut Table<'_>) -> Option<LdapDirectory> {
         times: Limits { connect: connect?, operation: operation?, total: total? },
         lock_threshold: lock_threshold?,
         cache_ttl: cache_ttl?,
+        stale_while_down: stale_while_down?,
         failure_ttl: failure_ttl?,
     })
 }

@@ -47,6 +47,12 @@ impl Caller {
         Self { limits, ..self }
     }
 
+    /// The same caller, who could not be judged again because nobody could be asked.
+    pub(in crate::identity) fn stale(&self) -> Self {
+        let detail = format!("{}, stale: no server could be asked", self.detail);
+        Self { detail, ..self.clone() }
+    }
+
     /// Nobody in particular.
     pub(in crate::identity) fn anonymous() -> Self {
         let (principal, method) = ("any:anonymous".to_owned(), AuthMethod::Anonymous);

@@ -196,7 +196,14 @@ impl Ldap {
             Err(IdentityError::Refused { .. }) => {
                 attempts.failed(source, user, fingerprint, Instant::now());
             }
-            Err(_) => {}
+            Err(_) => {
+                let stale = self.directory.settings.stale_while_down;
+                let known = stale
+                    .and_then(|stale| self.directory.remembered.look_back(&fingerprint, stale));
+                if let Some(caller) = known {
+                    return Ok(Arc::new(caller.stale()));
+                }
+            }
         }
         outcome
     }

@@ -56,6 +56,16 @@ impl Remembered {
         (Instant::now() < until).then_some(outcome)
     }
 
+    /// Somebody who was good not long before now, for the time of an outage; `beyond` is how long after their time.
+    pub(in crate::identity) fn look_back(
+        &self,
+        fingerprint: &Fingerprint,
+        beyond: Duration,
+    ) -> Option<Arc<Caller>> {
+        let (outcome, until) = self.held.get(fingerprint)?;
+        outcome.ok().filter(|_| Instant::now() < until + beyond)
+    }
+
     /// Remembers what was judged. That something could not be judged is never remembered.
     pub(in crate::identity) fn keep(&self, fingerprint: Fingerprint, outcome: &Outcome) {
         let life = match outcome {

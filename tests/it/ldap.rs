@@ -432,3 +432,32 @@ fn a_probe_finds_what_is_wrong_and_says_what_to_do() {
         assert!(said.contains(part), "no {part} in:\n{said}");
     }
 }
+
+#[test]
+fn somebody_who_was_known_goes_on_through_an_outage_if_that_is_configured_and_the_audit_says_so() {
+    let mut slapd = Slapd::with(&corp());
+    let gateway = over(&slapd.settings("cache_ttl = \"200ms\"\nstale_while_down = \"1m\""));
+    let alice = login(&gateway, "alice");
+    assert_eq!(whoami(&alice).0, 200);
+    slapd.stop();
+    until("alice is served as stale", || {
+        assert_eq!(whoami(&alice).0, 200);
+        let stale =
+            |event: &Value| event["actor"]["detail"].as_str().unwrap_or("").contains("stale");
+        gateway.audit().iter().any(stale)
+    });
+    unavailable(&gateway, "bob");
+    assert_eq!(gateway.stranger().basic("alice", "wrong").get("/-/whoami").status, 503);
+}
+
+#[test]
+fn a_probe_finds_an_expired_certificate() {
+    let slapd = Slapd::with_expired_certificate(&corp());
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("modgate.toml"), slapd.settings("")).unwrap();
+    let mut command = crate::support::gateway::modgate();
+    let output =
+        command.current_dir(directory.path()).args(["check-config", "--probe"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.code() == Some(1) && said.contains("has expired: renew it"), "{said}");
+}

@@ -68,10 +68,19 @@ impl Authority {
 
     /// Signs a new certificate for localhost, with a new key, over the old files.
     pub(crate) fn renew(&self) {
+        self.sign(Life::Good);
+    }
+
+    /// The same, good or over.
+    pub(crate) fn sign(&self, life: Life) {
         let key = KeyPair::generate().unwrap();
         let names = ["localhost", "127.0.0.1"].map(str::to_owned);
         let mut leaf = CertificateParams::new(names).unwrap();
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        if life == Life::Over {
+            leaf.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            leaf.not_after = rcgen::date_time_ymd(2020, 2, 1);
+        }
         let cert = leaf.signed_by(&key, &Issuer::from_params(&self.params, &self.ca_key)).unwrap();
         std::fs::write(&self.key, key.serialize_pem()).unwrap();
         std::fs::write(&self.cert, cert.pem()).unwrap();

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::process::Stdio;
 
 use super::authority::Authority;
+use super::authority::Life;
 use super::until;
 
 /// A directory that runs.
@@ -87,6 +88,18 @@ impl Slapd {
     pub(crate) fn with(people: &People) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::make(directory.path());
+        Self::over(directory, authority, people)
+    }
+
+    /// The same with a certificate that has expired.
+    pub(crate) fn with_expired_certificate(people: &People) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::make(directory.path());
+        authority.sign(Life::Over);
+        Self::over(directory, authority, people)
+    }
+
+    fn over(directory: tempfile::TempDir, authority: Authority, people: &People) -> Self {
         let (plain, tls) = (free_port(), free_port());
         std::fs::create_dir(directory.path().join("db")).unwrap();
         let child = start(&directory, &authority, (plain, tls));
