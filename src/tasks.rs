@@ -55,6 +55,11 @@ impl Tasks {
         }
     }
 
+    /// The handle of metrics, for work that runs here.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
     /// Tells services to end; what they should wait for.
     pub fn stop(&self) -> &CancellationToken {
         &self.stop

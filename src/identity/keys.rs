@@ -25,6 +25,7 @@ use crate::identity::jwks::Demands;
 use crate::identity::jwks::KeySet;
 use crate::tasks::Tasks;
 use crate::tasks::flights::Flights;
+use crate::telemetry::labels::KeyFetch;
 
 /// The keys of one issuer.
 #[derive(Debug)]
@@ -217,13 +218,16 @@ impl Discovered {
     }
 
     async fn fetch(&self) {
+        let fetches = &self.0.tasks.telemetry().metrics().jwks_fetches;
         match self.ask().await {
             Ok((set, max_age)) => {
+                fetches.count((KeyFetch::Good,));
                 self.0.set.store(Some(Arc::new(set)));
                 let mut times = self.0.times.lock().unwrap_or_else(PoisonError::into_inner);
                 (times.good, times.max_age) = (Some(Instant::now()), max_age);
             }
             Err(why) => {
+                fetches.count((KeyFetch::Failed,));
                 let issuer = &self.0.demands.issuer;
                 tracing::warn!(%issuer, %why, "key set could not be fetched: the last good one stays");
             }

@@ -55,6 +55,7 @@ use crate::tasks::Tasks;
 use crate::tasks::flights::Flights;
 use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
+use crate::telemetry::labels::LdapLogin;
 
 /// Why a directory cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -167,11 +168,17 @@ impl Ldap {
             return Err(refused("an empty name or password".to_owned()));
         }
         let fingerprint = self.directory.remembered.fingerprint(user, password);
+        let count = |login| self.directory.tasks.telemetry().metrics().ldap_logins.count((login,));
         if let Some(outcome) = self.directory.remembered.look(&fingerprint) {
+            count(LdapLogin::Remembered);
             return outcome;
         }
         let attempts = &self.directory.attempts;
-        match attempts.gate(source, user, Instant::now()) {
+        let gate = attempts.gate(source, user, Instant::now());
+        if gate != Gate::Open {
+            count(LdapLogin::Locked);
+        }
+        match gate {
             Gate::Open => {}
             Gate::Locked => {
                 return Err(refused(format!("{}: locked after failures", encode_name(user))));
@@ -184,6 +191,12 @@ impl Ldap {
             let running = self.directory.tasks.run("ldap login", async move {
                 let outcome = directory.login(&user, &password).await;
                 directory.remembered.keep(fingerprint, &outcome);
+                let login = match &outcome {
+                    Ok(_) => LdapLogin::Known,
+                    Err(IdentityError::Refused { .. }) => LdapLogin::Refused,
+                    Err(_) => LdapLogin::Unavailable,
+                };
+                directory.tasks.telemetry().metrics().ldap_logins.count((login,));
                 drop(landing);
                 outcome
             });

@@ -292,6 +292,32 @@ label! {
 }
 
 label! {
+    /// What became of a name and a password.
+    LdapLogin as "result" {
+        /// It was judged not long ago.
+        Remembered = "remembered",
+        /// A directory knows them.
+        Known = "known",
+        /// It does not.
+        Refused = "refused",
+        /// Not tried: too many failures before.
+        Locked = "locked",
+        /// No server could be asked.
+        Unavailable = "unavailable",
+    }
+}
+
+label! {
+    /// What became of a fetch of an issuer's keys.
+    KeyFetch as "result" {
+        /// A usable set came.
+        Good = "good",
+        /// None did; the last good one stays.
+        Failed = "failed",
+    }
+}
+
+label! {
     /// The policy's word.
     Decision as "decision" {
         /// Yes.

@@ -32,6 +32,8 @@ use crate::telemetry::labels::EvictionCause;
 use crate::telemetry::labels::FillResult;
 use crate::telemetry::labels::Handshake;
 use crate::telemetry::labels::Integrity;
+use crate::telemetry::labels::KeyFetch;
+use crate::telemetry::labels::LdapLogin;
 use crate::telemetry::labels::Lookup;
 use crate::telemetry::labels::Outcome;
 use crate::telemetry::labels::Sampling;
@@ -121,6 +123,10 @@ catalogue! {
     counter auth_attempts "modgate_auth_attempts_total": Counters<(AuthMethod, AuthResult)>;
     /// Time to recognise a caller.
     histogram auth_seconds "modgate_auth_duration_seconds": Histograms<(AuthMethod,)>, in DECIDE;
+    /// Names and passwords, by what became of them.
+    counter ldap_logins "modgate_ldap_logins_total": Counters<(LdapLogin,)>;
+    /// Fetches of issuers' keys.
+    counter jwks_fetches "modgate_jwks_fetches_total": Counters<(KeyFetch,)>;
     /// Decisions of the policy.
     counter authz_decisions "modgate_authz_decisions_total": Counters<(Decision, DecisionReason)>;
     /// Time to decide.

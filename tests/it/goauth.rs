@@ -210,3 +210,28 @@ fn the_doctor_says_what_is_well_and_what_to_change() {
         assert!(code == Some(1) && said.contains(part), "no {part} in:\n{said}");
     }
 }
+
+#[test]
+fn go_downloads_with_what_git_keeps_and_git_goes_on_keeping_it() {
+    let (_tree, _upstream, gateway, home) = world();
+    let project = project();
+    let (kept, config) = (home.path().join("kept"), home.path().join("gitconfig"));
+    let line = format!("https://dev:{}@localhost:{}\n", gateway.token(), gateway.address.port());
+    std::fs::write(&kept, &line).unwrap();
+    std::fs::write(&config, format!("[credential]\n\thelper = store --file={}\n", kept.display()))
+        .unwrap();
+    let go = Go::at(&gateway)
+        .with("NETRC", "/nonexistent")
+        .with("GOAUTH", &format!("git {}", home.path().display()))
+        .with("GIT_CONFIG_GLOBAL", &config.display().to_string())
+        .with("GONOSUMDB", "*");
+    let said = go.run(project.path(), &["get", "example.com/lib@v1.0.0"]);
+    assert!(said.ok, "{}", said.err);
+    // git asked with HEAD whether the secret is good; at 401 it would have erased it
+    let asked = gateway.audited(1, "a HEAD", |event| event["http"]["method"] == "HEAD");
+    assert!(asked.iter().all(|event| event["http"]["status"] == 200), "{asked:?}");
+    assert_eq!(
+        std::fs::read_to_string(&kept).unwrap().replace("%3a", ":"),
+        line.replace("%3a", ":")
+    );
+}

@@ -343,6 +343,10 @@ fn one_stale_password_sent_a_hundred_times_is_one_failure() {
         assert_eq!(whoami(&gateway.stranger().basic("alice", "stale")).0, 401);
     }
     assert_eq!(slapd.binds(), 1);
+    for (result, count) in [("refused", 1.0), ("remembered", 99.0)] {
+        let found = gateway.metric(&format!("modgate_ldap_logins_total{{result=\"{result}\"}}"));
+        assert!((found - count).abs() < 0.1, "{result}: {found}");
+    }
     assert_eq!(whoami(&login(&gateway, "alice")).0, 200);
 }
 
