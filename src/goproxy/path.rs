@@ -156,7 +156,9 @@ fn split_gopkg(path: &str) -> Option<(&str, &str)> {
     let stable = path.strip_suffix("-unstable").unwrap_or(path);
     let (prefix, number) = stable.rsplit_once(".v")?;
     let numeric = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    if !numeric || (number.starts_with('0') && number != "0") {
+    // `.v0` is a suffix, `.v0-unstable` is none
+    let bare_zero = number == "0" && stable.len() == path.len();
+    if !numeric || (number.starts_with('0') && !bare_zero) {
         return None;
     }
     Some((prefix, path.get(prefix.len()..)?))
@@ -188,6 +190,19 @@ mod tests {
                 (prefix.as_str(), major.clone()),
                 "{path}"
             );
+        }
+    }
+
+    #[test]
+    fn an_unstable_suffix_of_gopkg_has_a_number_above_zero() {
+        for (path, good) in [
+            ("gopkg.in/yaml.v0", true),
+            ("gopkg.in/yaml.v2-unstable", true),
+            ("gopkg.in/yaml.v0-unstable", false),
+            // go's library lets this one through, but no version fits it
+            ("gopkg.in/yaml.v-unstable", false),
+        ] {
+            assert_eq!(ModulePath::parse(path).is_ok(), good, "{path}");
         }
     }
 
