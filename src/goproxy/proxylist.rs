@@ -49,7 +49,7 @@ pub enum FallBack {
 
 impl ProxyList {
     /// Reads a list as the go command does: blanks around entries are dropped, empty entries skipped, and an entry
-    /// that looks like a host gets `https://`.
+    /// that looks like a host gets `https://`. `direct` and `off` end it: what follows is neither asked nor judged.
     pub fn parse(text: &str) -> Result<Self, ProxyListError> {
         let mut entries = Vec::new();
         let mut rest = text;
@@ -65,7 +65,11 @@ impl ProxyList {
                 "off" => ProxyTarget::Off,
                 url => ProxyTarget::Url(url_of(url)?),
             };
+            let last = matches!(target, ProxyTarget::Direct | ProxyTarget::Off);
             entries.push(ProxyEntry { target, fall_back });
+            if last {
+                break;
+            }
         }
         if entries.is_empty() { Err(ProxyListError::Empty) } else { Ok(Self { entries }) }
     }
@@ -115,6 +119,8 @@ mod tests {
             ),
             (" https://a.example , direct ", "https://a.example,direct,"),
             (",,https://a.example,|", "https://a.example,"),
+            ("https://a.example,direct,https://b.example", "https://a.example,direct,"),
+            ("https://a.example|off,nonsense", "https://a.example|off,"),
             ("a.example:8080", "https://a.example:8080,"),
             ("file:///srv/modules", "file:///srv/modules,"),
             ("", "error"),
