@@ -27,13 +27,13 @@ pub enum PathError {
     #[error("a module path holds only letters, digits and - . _ ~")]
     Character,
     /// A name that some file system gives another meaning.
-    #[error("an element of the module path is a reserved name")]
+    #[error("an element of the module path is a reserved name: rename it")]
     Reserved,
     /// A first element without a dot, or with other characters than a host has.
-    #[error("the first element of a module path is a host: lower case, with a dot")]
+    #[error("a module path begins with a host: in lower case, with a dot")]
     Host,
     /// `/v1`, `/v02`, `/v2.0`; or a `gopkg.in` path without `.vN`.
-    #[error("the major version suffix of the module path is not one")]
+    #[error("the major suffix of the path is wrong: /v2 or above, gopkg.in .vN")]
     Major,
     /// Longer than any host would serve.
     #[error("the module path is too long")]

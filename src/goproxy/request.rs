@@ -21,13 +21,13 @@ use crate::goproxy::version::VersionError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// It does not begin with a slash.
-    #[error("the request path does not begin with a slash")]
+    #[error("the request path has to begin with a slash")]
     NotAbsolute,
     /// A `%` without two hex digits, or bytes that are not UTF-8 once decoded.
-    #[error("the percent-encoding of the request path is wrong")]
+    #[error("the percent-encoding of the path is wrong: write %XX, in UTF-8")]
     Encoding,
     /// An encoded slash, a backslash, or a control byte: two readers could read two paths.
-    #[error("the request path holds an encoded slash, a backslash or a control byte")]
+    #[error("write slashes plainly, and no backslash or control byte")]
     Ambiguous,
     /// The module path breaks a rule.
     #[error(transparent)]
@@ -36,13 +36,13 @@ pub enum RequestError {
     #[error(transparent)]
     Version(#[from] VersionError),
     /// It is no endpoint of the protocol.
-    #[error("no such endpoint")]
+    #[error("no such endpoint: ask for MODULE/@v/list, /@latest or /@v/V.info")]
     NoEndpoint,
     /// A version that can never be one of this module.
-    #[error("a module with this path cannot have this version")]
+    #[error("no module of this path can have this version: see its list")]
     Impossible,
     /// A checksum database that is not configured.
-    #[error("no such checksum database is configured")]
+    #[error("this checksum database is not served here: see GOSUMDB")]
     Database,
 }
 
@@ -59,9 +59,15 @@ impl Fault for RequestError {
     }
 
     fn public(&self) -> Cow<'static, str> {
-        match self.kind() {
-            Kind::NotFound => format!("not found: {self}").into(),
-            _ => format!("bad request:\n{self}").into(),
+        match self {
+            Self::NotAbsolute
+            | Self::Encoding
+            | Self::Ambiguous
+            | Self::Path(_)
+            | Self::Version(_) => format!("bad request: {self}").into(),
+            Self::NoEndpoint | Self::Impossible | Self::Database => {
+                format!("not found: {self}").into()
+            }
         }
     }
 }

@@ -13,10 +13,10 @@ use crate::goproxy::pseudo;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VersionError {
     /// Not `vMAJOR.MINOR.PATCH[-PRERELEASE][+incompatible]`.
-    #[error("a canonical version is vMAJOR.MINOR.PATCH[-PRERELEASE][+incompatible]")]
+    #[error("write the version as vMAJOR.MINOR.PATCH[-PRE][+incompatible]")]
     NotCanonical,
     /// A character no query holds, an empty one, dots alone, or a reserved name.
-    #[error("the version query holds characters that no version, branch or tag may have here")]
+    #[error("no version, branch or tag can have this name here: ask by commit")]
     Query,
     /// Upper-case letters that are not case-encoded.
     #[error("the case-encoding of the version is wrong: write !a for A")]

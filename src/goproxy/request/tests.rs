@@ -1,6 +1,7 @@
 //! Paths as they arrive: what they mean, and which are refused with which kind.
 
 use super::*;
+use crate::goproxy::sumdb_path::TileLevel;
 use proptest::prelude::*;
 
 fn routes() -> Routes {
@@ -60,6 +61,10 @@ fn what_could_be_read_in_two_ways_is_malformed() {
         "/example.com/lib%00/@v/list",
         "/example.com/lib%0a/@v/list",
         "/example.com/lib%7f/@v/list",
+        // malformed even where there is no endpoint: 404 would send the name to the next proxy
+        "/example.com/lib%0a",
+        "/%00",
+        "/example.com\\lib",
         "/example.com\\lib/@v/list",
         "/example.com/%5clib/@v/list",
         "/example.com/Lib/@v/list",
@@ -154,19 +159,37 @@ fn cached_only_is_a_mode_and_no_part_of_the_path() {
 }
 
 #[test]
-fn no_text_for_the_caller_is_wider_than_go_prints() {
+fn a_refusal_is_one_line_that_go_prints_whole_and_that_repeats_nothing_of_the_request() {
     let errors = [
         RequestError::NotAbsolute,
         RequestError::Encoding,
         RequestError::Ambiguous,
         RequestError::Path(PathError::Escape),
+        RequestError::Path(PathError::Empty),
+        RequestError::Path(PathError::Element),
+        RequestError::Path(PathError::Dot),
+        RequestError::Path(PathError::Dash),
+        RequestError::Path(PathError::Character),
+        RequestError::Path(PathError::Reserved),
+        RequestError::Path(PathError::Host),
+        RequestError::Path(PathError::Major),
+        RequestError::Path(PathError::TooLong),
         RequestError::Version(VersionError::NotCanonical),
         RequestError::Version(VersionError::Query),
+        RequestError::Version(VersionError::Escape),
+        RequestError::NoEndpoint,
         RequestError::Impossible,
         RequestError::Database,
     ];
     for error in errors {
-        assert!(error.public().lines().all(|line| line.len() <= 79), "{}", error.public());
+        let public = error.public();
+        assert!(public.len() <= 79 && !public.contains('\n'), "{}: {public}", public.len());
+        let start = if error.kind() == Kind::Malformed { "bad request: " } else { "not found: " };
+        assert!(public.starts_with(start), "{public}");
+    }
+    for raw in ["/example.com/Canary/@v/list", "/example.com/a/@v/ca*nary.info", "/canary%zz/x"] {
+        let public = Request::parse(raw, &routes()).unwrap_err().public();
+        assert!(!public.to_lowercase().contains("nary"), "{public}");
     }
 }
 
@@ -214,11 +237,53 @@ proptest! {
     }
 
     #[test]
-    fn what_is_parsed_is_what_is_asked_of_upstreams(raw in "/[a-z.!%0-9@/v]{1,40}") {
-        if let Ok(request) = Request::parse(&raw, &routes())
-            && matches!(request, Request::Module(_) | Request::Sumdb(_)) {
-                let again = Request::parse(&format!("/{}", request.upstream_path()), &routes());
-                prop_assert_eq!(again.map(|request| request.upstream_path()), Ok(request.upstream_path()));
-            }
+    fn every_spelling_of_a_request_means_the_same(
+        path in paths(), version in versions(), which in 0..7, spelling in any::<u64>(),
+    ) {
+        let (Ok(path), Ok(version)) = (ModulePath::parse(&path), Version::parse(&version)) else {
+            return Ok(());
+        };
+        let (path, version) = (path.escaped(), version.escaped());
+        let plain = match which {
+            0 => format!("/{path}/@v/list"),
+            1 => format!("/{path}/@latest"),
+            2 => format!("/{path}/@v/{version}.info"),
+            3 => format!("/{path}/@v/{version}.mod"),
+            4 => format!("/{path}/@v/{version}.zip"),
+            5 => format!("/sumdb/sum.example/lookup/{path}@{version}"),
+            _ => format!("/sumdb/sum.example/private/lookup/{path}@{version}"),
+        };
+        let expected = Request::parse(&plain, &routes());
+        prop_assert_eq!(&Request::parse(&respelt(&plain, spelling), &routes()), &expected);
+        if let Ok(request) = expected {
+            let again = Request::parse(&format!("/{}", request.upstream_path()), &routes());
+            prop_assert_eq!(again, Ok(request));
+        }
     }
+
+    #[test]
+    fn a_tile_is_asked_of_an_upstream_as_it_was_asked_of_us(
+        level in 0_u8..65, index in any::<u64>(), shift in 0..64, width in 0_u8..=255,
+    ) {
+        // one above the highest level stands for the tiles of records
+        let level = if level == 64 { TileLevel::Data } else { TileLevel::Hashes(level) };
+        let tile = Tile { level, index: index >> shift, width: Some(width).filter(|w| *w > 0) };
+        let request = Request::Sumdb(SumdbRequest {
+            database: Arc::from("sum.example/private"),
+            ask: SumdbAsk::Tile(tile),
+        });
+        let again = Request::parse(&format!("/{}", request.upstream_path()), &routes());
+        prop_assert_eq!(again, Ok(request));
+    }
+}
+
+/// The same path with some of its bytes percent-encoded, in either case of hex digits; slashes stay.
+fn respelt(plain: &str, spelling: u64) -> String {
+    let mut bits = (0_u32..32).cycle().map(|at| (spelling >> (2 * at)) & 3);
+    let spell = |byte: u8| match bits.next() {
+        Some(1) if byte != b'/' => format!("%{byte:02X}"),
+        Some(2) if byte != b'/' => format!("%{byte:02x}"),
+        _ => char::from(byte).to_string(),
+    };
+    plain.bytes().map(spell).collect()
 }
