@@ -83,14 +83,14 @@ fn go_setting(name: &str, environment: &[(String, String)]) -> Option<String> {
     })
 }
 
-/// The entries that a gateway can use: `direct` is for machines that may fetch past it.
+/// The entries that a gateway can use: `direct`, which ends a list, is for machines that may fetch past it.
 fn usable(list: &str) -> Result<String, Failure> {
     let none = "no upstream: give --upstream LIST, set upstream.chain, or set GOPROXY";
     if list.trim().is_empty() {
         return Err(Failure::Settings(none.to_owned()));
     }
     let parsed = ProxyList::parse(list).map_err(|error| {
-        Failure::Settings(format!("GOPROXY={list}: {error}; give --upstream LIST instead"))
+        Failure::Settings(format!("GOPROXY: {error}; give --upstream LIST instead"))
     })?;
     let mut kept = String::new();
     let mut join = "";
@@ -105,7 +105,9 @@ fn usable(list: &str) -> Result<String, Failure> {
                 };
             }
             ProxyTarget::Direct => {
-                complain("notice: GOPROXY's \"direct\" is skipped: this gateway asks proxies only");
+                complain(
+                    "notice: GOPROXY's \"direct\" ends the list here: this gateway asks proxies only",
+                );
             }
             ProxyTarget::Off => break,
         }

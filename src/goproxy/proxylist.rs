@@ -76,7 +76,11 @@ impl ProxyList {
 }
 
 fn url_of(entry: &str) -> Result<String, ProxyListError> {
-    let refused = || ProxyListError::Entry(entry.to_owned());
+    let refused = || {
+        // an entry may hold a password, and errors are printed
+        let shown = entry.rsplit_once('@').map_or(entry, |(_secret, host)| host);
+        ProxyListError::Entry(shown.to_owned())
+    };
     let looks_like_a_host = entry.contains(['.', ':', '/']) && !entry.contains(":/");
     let full = if looks_like_a_host && !entry.starts_with('/') {
         format!("https://{entry}")
@@ -90,6 +94,15 @@ fn url_of(entry: &str) -> Result<String, ProxyListError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_is_not_repeated() {
+        let told = ProxyList::parse("ftp://me:hunter2@goproxy.example").unwrap_err().to_string();
+        assert!(
+            told.starts_with("goproxy.example is no proxy") && !told.contains("hunter2"),
+            "{told}"
+        );
+    }
 
     fn short(text: &str) -> String {
         let Ok(list) = ProxyList::parse(text) else { return "error".to_owned() };

@@ -148,5 +148,5 @@ fn dev_takes_its_upstreams_from_goproxy_and_skips_direct() {
     let list = format!("file://{},direct", tree.path().display());
     let gateway = Setup::over("").start_in(&[("GOPROXY".to_owned(), list)]);
     assert_eq!(gateway.client().get("/example.com/lib/@v/v1.0.0.zip").status, 200);
-    assert!(gateway.output().contains("\"direct\" is skipped"), "{}", gateway.output());
+    assert!(gateway.output().contains("\"direct\" ends the list"), "{}", gateway.output());
 }
