@@ -138,11 +138,11 @@ fn dev_without_any_upstream_says_what_to_give() {
         .output()
         .unwrap();
     let err = String::from_utf8_lossy(&output.stderr);
-    assert!(err.contains("direct") && err.contains("skipped"), "{err}");
+    assert!(err.contains("direct") && err.contains("ends the list"), "{err}");
 }
 
 #[test]
-fn dev_takes_its_upstreams_from_goproxy_and_skips_direct() {
+fn dev_takes_its_upstreams_from_goproxy_up_to_direct() {
     let mut tree = Tree::new();
     tree.module("example.com/lib", "v1.0.0", &[]);
     let list = format!("file://{},direct", tree.path().display());
