@@ -27,7 +27,7 @@
 //! | 3 | [`telemetry`] | what can be observed, declared once |
 //! | 2 | [`config`] | settings, and every problem with them |
 //! | 1 | [`goproxy`] | the protocol: formats and words, pure |
-//! | 0 | [`clock`], [`fault`], [`content`], [`head`] | what everybody speaks of |
+//! | 0 | [`clock`], [`fault`], [`content`], [`head`], [`kept`] | what everybody speaks of |
 //!
 //! Two stations take another's proof, and only these: `policy` an identity's `Caller`, `cache` a `Verified`. The test
 //! binary `contracts` holds the sources to this table, and each dependency to its one door.
@@ -73,6 +73,7 @@ pub mod gateway;
 pub mod goproxy;
 pub mod head;
 pub mod identity;
+pub mod kept;
 pub mod lifecycle;
 pub mod policy;
 pub mod server;

@@ -1,10 +1,7 @@
 //! Gateway tokens: 256 random bits under a name and an expiry, stored only as their SHA-256.
 
 use std::collections::HashMap;
-use std::io;
-use std::io::Write as _;
 use std::net::IpAddr;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -32,6 +29,9 @@ use crate::identity::caller::Caller;
 use crate::identity::caller::encode_name;
 use crate::identity::credentials::Credentials;
 use crate::identity::credentials::TOKEN_PREFIX;
+use crate::kept::Kept;
+use crate::kept::KeptError;
+use crate::kept::Stamp;
 use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
 
@@ -67,22 +67,25 @@ pub struct Scope<'a> {
     pub modules: &'a [Prefix],
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
     v: u8,
     tokens: Vec<Issued>,
 }
 
+impl Default for Stored {
+    fn default() -> Self {
+        Self { v: 1, tokens: Vec::new() }
+    }
+}
+
 /// Why a token could not be issued, listed or revoked.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The file could not be read or written.
-    #[error("token file {0}: {1}")]
-    File(PathBuf, #[source] io::Error),
-    /// The file is not a token file.
-    #[error("token file {0}: not a token file: {1}")]
-    Format(PathBuf, #[source] serde_json::Error),
+    /// The file could not be read or written, or is none.
+    #[error("token file {0}")]
+    File(#[from] KeptError),
     /// The name is taken by a token that is still good.
     #[error(
         "a token named {0:?} exists and is still good: revoke it first, or choose another name"
@@ -104,12 +107,12 @@ pub enum TokenError {
 
 /// The token file.
 #[derive(Debug, Clone)]
-pub struct TokenFile(PathBuf);
+pub struct TokenFile(Kept<Stored>);
 
 impl TokenFile {
     /// A file that may not exist yet.
     pub fn new(path: PathBuf) -> Self {
-        Self(path)
+        Self(Kept::new(path))
     }
 
     /// Issues a token and returns it; this is the only moment at which it can be seen.
@@ -142,7 +145,7 @@ impl TokenFile {
         if life.is_zero() || life > LONGEST_LIFE {
             return Err(TokenError::Life);
         }
-        self.change(|stored| {
+        self.0.change(|stored| {
             let now = clock.unix_seconds();
             let good = |token: &Issued| token.revoked.is_none() && token.expires > now;
             if stored.tokens.iter().any(|token| token.name == name && good(token)) {
@@ -164,12 +167,12 @@ impl TokenFile {
 
     /// Every token that was ever issued.
     pub fn list(&self) -> Result<Vec<Issued>, TokenError> {
-        Ok(self.read()?.tokens)
+        Ok(self.0.read()?.tokens)
     }
 
     /// Revokes the tokens of a name that are still good; says how many.
     pub fn revoke(&self, name: &str, clock: &dyn Clock) -> Result<usize, TokenError> {
-        self.change(|stored| {
+        self.0.change(|stored| {
             let now = clock.unix_seconds();
             let mut count = 0;
             for token in &mut stored.tokens {
@@ -180,42 +183,6 @@ impl TokenFile {
             }
             if count == 0 { Err(TokenError::Unknown(name.to_owned())) } else { Ok(count) }
         })
-    }
-
-    fn read(&self) -> Result<Stored, TokenError> {
-        let bytes = match std::fs::read(&self.0) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Stored::default()),
-            Err(error) => return Err(TokenError::File(self.0.clone(), error)),
-        };
-        serde_json::from_slice(&bytes).map_err(|error| TokenError::Format(self.0.clone(), error))
-    }
-
-    /// Changes the file as a whole: a lock beside it keeps other writers out, and a rename makes it atomic.
-    fn change<T>(
-        &self,
-        change: impl FnOnce(&mut Stored) -> Result<T, TokenError>,
-    ) -> Result<T, TokenError> {
-        let failed = |error| TokenError::File(self.0.clone(), error);
-        let directory = self.0.parent().unwrap_or_else(|| Path::new("."));
-        std::fs::create_dir_all(directory).map_err(failed)?;
-        let lock = std::fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(self.0.with_extension("lock"))
-            .map_err(failed)?;
-        lock.lock().map_err(failed)?;
-        let mut stored = self.read()?;
-        let result = change(&mut stored)?;
-        stored.v = 1;
-        let bytes = serde_json::to_vec_pretty(&stored)
-            .map_err(|error| TokenError::Format(self.0.clone(), error))?;
-        // tempfile makes the new file with mode 0600
-        let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-        file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-        file.persist(&self.0).map_err(|error| failed(error.error))?;
-        Ok(result)
     }
 }
 
@@ -237,8 +204,6 @@ pub struct Tokens {
     clock: Arc<dyn Clock>,
 }
 
-type Stamp = Option<(SystemTime, u64)>;
-
 #[derive(Debug, Default)]
 struct Known {
     by_sum: HashMap<String, Issued>,
@@ -248,7 +213,7 @@ struct Known {
 impl Tokens {
     /// Reads the file for the first time; a file that is missing holds no tokens.
     pub fn open(file: TokenFile, clock: Arc<dyn Clock>) -> Self {
-        let stamp = stamp(&file.0);
+        let stamp = file.0.stamp();
         let known = ArcSwap::from_pointee(load(&file));
         let looked = Mutex::new((clock.now(), stamp));
         Self { file, known, looked, clock }
@@ -263,7 +228,7 @@ impl Tokens {
             return;
         }
         looked.0 = now;
-        let found = stamp(&self.file.0);
+        let found = self.file.0.stamp();
         if found != looked.1 {
             looked.1 = found;
             self.known.store(Arc::new(load(&self.file)));
@@ -334,11 +299,6 @@ fn load(file: &TokenFile) -> Known {
             Known { by_sum: HashMap::new(), fault: Some(error.to_string()) }
         }
     }
-}
-
-fn stamp(path: &Path) -> Stamp {
-    let found = std::fs::metadata(path).ok()?;
-    Some((found.modified().ok()?, found.len()))
 }
 
 /// A year, and a day of grace.
