@@ -210,12 +210,7 @@ const DOORS: &[(&str, Reach)] = &[
     // spools; and files that are replaced whole
     (
         "tempfile",
-        Reach::In(&[
-            "src/content.rs",
-            "src/kept.rs",
-            "src/server/devca.rs",
-            "src/cli/store.rs",
-        ]),
+        Reach::In(&["src/content.rs", "src/kept.rs", "src/server/devca.rs", "src/cli/store.rs"]),
     ),
     ("flate2", Reach::In(&["src/goproxy/zipfile"])),
     ("unicode_properties", Reach::In(&["src/goproxy/zipfile"])),
