@@ -22,6 +22,7 @@
 pub mod account;
 pub mod fetch;
 pub mod fill;
+mod narrow;
 pub mod own;
 pub mod respond;
 
@@ -246,7 +247,7 @@ impl Gateway {
         }
         let content = record.stage(Stage::Fetch, self.fetcher.fetch(&permit, record)).await?;
         // what the answer reveals is judged too: versions of a list, the version a branch turned out to be
-        let content = record.step(Stage::Narrow, || fetch::narrow(&permit, content))?;
+        let content = record.step(Stage::Narrow, || narrow::narrow(&permit, content))?;
         Ok(Reply::content(&permit, &content, &head.conditions, record))
     }
 
