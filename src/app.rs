@@ -45,7 +45,8 @@ use crate::sumdb::verifier::Verifier;
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
 use crate::telemetry::log::Lines;
-use crate::telemetry::trace::Sampler;
+use crate::telemetry::trace::export::Exporter;
+use crate::telemetry::trace::sampler::Sampler;
 use crate::upstream::Chain;
 use crate::upstream::Link;
 use crate::upstream::Upstream;
@@ -65,10 +66,14 @@ pub struct App {
     pub threads: Vec<std::thread::JoinHandle<()>>,
 }
 
-/// Builds an app from a configuration. `runtime` is where fills run.
-pub fn build(config: &Config, runtime: &Handle) -> anyhow::Result<App> {
+/// Builds an app from a configuration. `runtime` is where fills run, `exporter` where spans go.
+pub fn build(
+    config: &Config,
+    runtime: &Handle,
+    exporter: Option<&Exporter>,
+) -> anyhow::Result<App> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let telemetry = telemetry(config, &clock)?;
+    let telemetry = telemetry(config, exporter, &clock)?;
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let tasks = Tasks::new(runtime.clone(), cores * BLOCKING_PER_CORE, Arc::clone(&telemetry));
     let policy = Arc::new(load_policy(config).context("the policy is not in force")?);
@@ -99,7 +104,7 @@ pub async fn probe(
     runtime: &Handle,
 ) -> anyhow::Result<Vec<(String, Result<(), String>)>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let tasks = Tasks::new(runtime.clone(), 1, telemetry(config, &clock)?);
+    let tasks = Tasks::new(runtime.clone(), 1, telemetry(config, None, &clock)?);
     let mut said = Vec::new();
     for directory in &config.identity.ldap {
         let ldap = Ldap::new(directory.clone(), Standing::First, tasks.clone())
@@ -135,11 +140,23 @@ pub fn public_url(config: &Config) -> String {
     format!("{scheme}://{host}{}", config.server.base_path.trim_end_matches('/'))
 }
 
-fn telemetry(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Telemetry>> {
+fn telemetry(
+    config: &Config,
+    exporter: Option<&Exporter>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<Telemetry>> {
     let names: Vec<_> = config.upstream.servers.iter().map(|server| server.name.clone()).collect();
-    let exported = config.telemetry.otlp_endpoint.is_some();
-    let sampler = Sampler::new(if exported { config.telemetry.trace_ratio } else { 0.0 });
-    Ok(Arc::new(Telemetry::new(&names, sampler, Arc::clone(clock))?))
+    let settings = &config.telemetry;
+    let sampler = Sampler::new(if exporter.is_some() { settings.trace_ratio } else { 0.0 })
+        .trusting(settings.trace_trusted.clone());
+    let mut telemetry = Telemetry::new(&names, sampler, Arc::clone(clock))?;
+    if let Some(exporter) = exporter {
+        telemetry = telemetry.exporting(exporter.clone());
+        if settings.trace_late {
+            telemetry = telemetry.keeping_late(settings.trace_slow);
+        }
+    }
+    Ok(Arc::new(telemetry))
 }
 
 /// Our mark in `Via`: the node's name alone may stand on two machines.

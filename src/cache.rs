@@ -23,6 +23,8 @@ pub mod tier;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument as _;
+
 use crate::cache::entry::Entry;
 use crate::cache::entry::Held;
 use crate::cache::key::Key;
@@ -33,6 +35,7 @@ use crate::sumdb::Verified;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels;
 use crate::telemetry::labels::Lookup;
+use crate::telemetry::trace::tier_span;
 
 /// What a look through the tiers found.
 #[derive(Debug)]
@@ -122,7 +125,7 @@ impl Cache {
     }
 
     async fn look_into(&self, tier: &dyn Tier, key: &Key) -> (Lookup, Option<Entry>) {
-        match tier.look(key).await {
+        match tier.look(key).instrument(tier_span(tier.name())).await {
             Ok(None) => (Lookup::Miss, None),
             Ok(Some(entry)) if !self.is_fresh(key, &entry) => (Lookup::Expired, None),
             Ok(Some(entry)) => match entry.held {

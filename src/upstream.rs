@@ -25,6 +25,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument as _;
+
 use crate::content::Content;
 use crate::egress::Bindings;
 use crate::egress::EgressError;
@@ -37,6 +39,8 @@ use crate::telemetry::labels::Attempt;
 use crate::telemetry::labels::SecurityEvent;
 use crate::telemetry::observed::Observed;
 use crate::telemetry::record::Record;
+use crate::telemetry::trace::attempt_ended;
+use crate::telemetry::trace::attempt_span;
 use crate::upstream::source::Source;
 use crate::upstream::source::SourceError;
 
@@ -206,8 +210,11 @@ impl Chain {
         loop {
             tried += 1;
             let begun = tokio::time::Instant::now();
-            let outcome = upstream.source.fetch(request, record, until).await;
+            let span = attempt_span(&upstream.name, tried - 1);
+            let asked = upstream.source.fetch(request, record, until);
+            let outcome = asked.instrument(span.clone()).await;
             let word = outcome.as_ref().map_or_else(SourceError::attempt, |_| Attempt::Success);
+            attempt_ended(&span, word);
             if let Err(SourceError::Egress(blocked)) = &outcome {
                 self.note_blocked(blocked);
             }

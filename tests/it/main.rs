@@ -22,3 +22,4 @@ mod record;
 mod shutdown;
 mod sumdb;
 mod support;
+mod telemetry;

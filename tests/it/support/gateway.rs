@@ -235,10 +235,21 @@ impl Gateway {
     }
 
     pub(crate) fn ops_page(&self, path: &str) -> (u16, String) {
+        self.ops_page_as(path, "")
+    }
+
+    /// The page with exemplars.
+    pub(crate) fn openmetrics(&self) -> String {
+        self.ops_page_as("/metrics", "Accept: application/openmetrics-text;version=1.0.0\r\n").1
+    }
+
+    /// Asks with more header lines, each ended by CRLF.
+    fn ops_page_as(&self, path: &str, more: &str) -> (u16, String) {
         use std::io::Read as _;
         use std::io::Write as _;
         let mut stream = std::net::TcpStream::connect(self.ops).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n{more}\r\n")
+            .unwrap();
         let mut raw = Vec::new();
         stream.read_to_end(&mut raw).unwrap();
         let answer = super::client::parse(&raw).unwrap();
