@@ -8,10 +8,10 @@ LOCKED := --locked
 # the oldest go command whose protocol the tests speak
 GO_MINOR := 22
 
-.PHONY: help run test demo bench fmt lint docs contracts unit it deny setup clean
+.PHONY: alerts boards help run test demo bench fmt lint docs contracts unit it deny setup clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build the release and serve on https://localhost:8443, no other service needed
 	$(CARGO) run $(LOCKED) --release -- serve --dev
@@ -39,6 +39,9 @@ docs: ## the architecture page and all others, warnings are errors
 contracts: ## layers, shape, documents, manifest: the sources read as text
 	@echo '== contracts'
 	$(CARGO) test $(LOCKED) --test contracts
+
+alerts boards: ## write what stands in alerts/ and dashboards/ from its sources
+	MODGATE_WRITE=1 $(CARGO) test $(LOCKED) --test contracts the_tree_keeps_every_rule
 
 unit: ## the library's own tests, and its doctests
 	@echo '== unit'
