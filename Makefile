@@ -8,7 +8,7 @@ LOCKED := --locked
 # the oldest go command whose protocol the tests speak
 GO_MINOR := 22
 
-.PHONY: alerts boards help run test demo bench fmt lint docs contracts unit it deny setup clean
+.PHONY: alerts boards fault-run help run test demo bench fmt lint docs contracts unit it deny setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ demo: setup ## a real go command downloads real modules through the gateway (nee
 bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a known caller
 	$(CARGO) bench $(LOCKED) --bench large_zip
 	$(CARGO) bench $(LOCKED) --bench identity
+
+fault-run: setup ## inject every fault, and print after how many seconds its alerts fire and are over
+	$(CARGO) bench $(LOCKED) --bench fault_run
 
 deny: ## licences, bans, sources and advisories (needs cargo-deny)
 	$(CARGO) deny check

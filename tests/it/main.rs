@@ -9,6 +9,7 @@ mod commands;
 mod conditions;
 mod corruption;
 mod fallback;
+mod fault_run;
 mod go_command;
 mod goauth;
 mod hostile;

@@ -1,11 +1,14 @@
 //! The harness: it starts what a promise needs, speaks the domain, and stops what it started by its own id.
 
 pub(crate) mod authority;
+pub(crate) mod cable;
 pub(crate) mod client;
 pub(crate) mod collector;
+pub(crate) mod faults;
 pub(crate) mod gateway;
 pub(crate) mod go;
 pub(crate) mod issuer;
+pub(crate) mod monitoring;
 pub(crate) mod slapd;
 pub(crate) mod tree;
 pub(crate) mod upstream;

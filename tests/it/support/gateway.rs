@@ -269,6 +269,14 @@ impl Gateway {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
+    /// Lowers or raises the limit of descriptors to so many times those that are open (prlimit(1)).
+    pub(crate) fn limit_descriptors(&self, times: f64) {
+        let limit = format!("--nofile={:.0}:", self.metric("process_open_fds") * times);
+        let pid = self.child.id().to_string();
+        let done = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+        assert!(done.unwrap().success());
+    }
+
     /// Sends a signal by its name, such as TERM.
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
