@@ -8,7 +8,7 @@ LOCKED := --locked
 # the oldest go command whose protocol the tests speak
 GO_MINOR := 22
 
-.PHONY: alerts boards fault-run help run test demo bench fmt lint docs contracts unit it deny setup clean
+.PHONY: alerts boards fault-run pictures help run test demo bench fmt lint docs contracts unit it deny setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,12 +55,16 @@ it: ## the product through its front door: the binary, sockets, a real go comman
 demo: setup ## a real go command downloads real modules through the gateway (needs a public proxy)
 	$(CARGO) bench $(LOCKED) --bench demo
 
-bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a known caller
+bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a known caller; the price of being observed
 	$(CARGO) bench $(LOCKED) --bench large_zip
 	$(CARGO) bench $(LOCKED) --bench identity
+	$(CARGO) bench $(LOCKED) --bench observability
 
 fault-run: setup ## inject every fault, and print after how many seconds its alerts fire and are over
 	$(CARGO) bench $(LOCKED) --bench fault_run
+
+pictures: ## draw the boards that fault-run saw, with Grafana's own components (needs chromium and npm)
+	sh tests/draw/draw.sh
 
 deny: ## licences, bans, sources and advisories (needs cargo-deny)
 	$(CARGO) deny check

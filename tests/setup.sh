@@ -98,6 +98,13 @@ if [ ! -d target/peers/node_modules/oidc-provider ]; then
     npm install --prefix target/peers --no-audit --no-fund --silent oidc-provider@9.13
 fi
 
+# the collector of the tests: one hop of gRPC
+if [ ! -x target/peers/rotel/rotel/rotel-agent ]; then
+    python3 -m pip --version >/dev/null 2>&1 || { need_apt " python3-pip"; update; apt install --yes --no-install-recommends python3-pip; }
+    echo "setup: installing rotel"
+    python3 -m pip install --quiet --target target/peers/rotel rotel==0.0.1a15
+fi
+
 if has rustup; then
     installed=$(rustup component list --installed 2>/dev/null || true)
     for component in clippy rustfmt; do

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use crate::support::faults;
 use crate::support::faults::Form;
 use crate::support::faults::World;
+use crate::support::faults::list;
+use crate::support::panels;
 use crate::support::until;
 
 #[test]
@@ -14,7 +15,7 @@ fn alerts_fire_by_their_faults_and_panels_show_what_happens() {
     assert_eq!(world.quiet(Duration::from_secs(8)), [""; 0], "fired though nothing was wrong");
     let mut empty = Vec::new();
     until("every panel shows something", || {
-        empty = faults::empty_panels(&world.monitoring);
+        empty = panels::empty_panels(&world.monitoring);
         empty.is_empty() || empty.len() > 3
     });
     assert_eq!(empty, [""; 0]);
@@ -27,7 +28,7 @@ fn alerts_fire_by_their_faults_and_panels_show_what_happens() {
     until("an exemplar's trace in the collector", || {
         shown.iter().any(|id| world.collector.spans().iter().any(|span| span.trace == *id))
     });
-    for fault in faults::all().iter().filter(|fault| fault.form == Form::Short) {
+    for fault in list::all().iter().filter(|fault| fault.form == Form::Short) {
         for (alert, fired, resolved) in world.suffer(fault) {
             assert!(
                 fired.is_some() && resolved.is_some(),

@@ -9,6 +9,7 @@ pub(crate) mod gateway;
 pub(crate) mod go;
 pub(crate) mod issuer;
 pub(crate) mod monitoring;
+pub(crate) mod panels;
 pub(crate) mod slapd;
 pub(crate) mod tree;
 pub(crate) mod upstream;

@@ -1,6 +1,12 @@
 //! What can be observed: traces, exemplars and the page of metrics, and that none of it costs a request anything.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -10,6 +16,7 @@ use crate::support::collector::Span;
 use crate::support::gateway::Gateway;
 use crate::support::gateway::Setup;
 use crate::support::gateway::modgate;
+use crate::support::slapd::free_port;
 use crate::support::tree::Tree;
 use crate::support::until;
 use crate::support::upstream::Instead;
@@ -77,6 +84,80 @@ fn a_trace_shows_each_stage_each_tier_and_each_attempt_below_its_root() {
         assert_eq!(attempt.attribute("error.type"), "upstream_5xx");
         assert_eq!(attempt.attribute("http.request.resend_count"), count.to_string());
     }
+}
+
+/// A collector of somebody else: takes OTLP over gRPC and hands it on over HTTP.
+struct Hop(Child);
+
+impl Hop {
+    fn to(sink: &Collector, port: u16) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let child = Command::new(root.join("target/peers/rotel/rotel/rotel-agent"))
+            .args(["start", "--otlp-grpc-endpoint", &format!("127.0.0.1:{port}")])
+            .args(["--otlp-http-endpoint", &format!("127.0.0.1:{}", free_port())])
+            .args(["--exporter", "otlp", "--otlp-exporter-protocol", "http"])
+            .args(["--otlp-exporter-endpoint", &sink.url(), "--batch-timeout", "200ms"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let hop = Self(child.unwrap());
+        until("the collector listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        hop
+    }
+}
+
+impl Drop for Hop {
+    fn drop(&mut self) {
+        // gone already is as good
+        let _gone = self.0.kill();
+        let _gone = self.0.wait();
+    }
+}
+
+#[test]
+fn spans_reach_a_real_collector_over_grpc_and_go_on_from_there() {
+    let (sink, port) = (Collector::listen(), free_port());
+    let hop = Hop::to(&sink, port);
+    let telemetry = format!(
+        "otlp_endpoint = \"http://127.0.0.1:{port}\"\notlp_protocol = \"grpc\"\ntrace_ratio = 1.0"
+    );
+    let (_tree, _upstream, gateway) = world(&telemetry);
+    let trace = told(&gateway.client().get(ZIP));
+    let spans = exported(&sink, &trace, "GET zip");
+    assert_eq!(named(&spans, "verify").parent, named(&spans, "GET zip").id);
+    let exported = "modgate_telemetry_items_total{signal=\"traces\",result=\"exported\"}";
+    until("what was exported is counted", || gateway.metric(exported) >= 8.0);
+    drop(hop);
+}
+
+#[test]
+fn every_field_of_a_line_is_explained_and_everything_explained_is_a_field() {
+    let (_tree, upstream, gateway) = world("");
+    upstream.instead(INFO, Some(Instead::Status(500, "no")));
+    let client = gateway.client();
+    let paths = [ZIP, INFO, "/example.com/banned/x/@v/list", "/example.com/none/@v/list"];
+    for path in paths.iter().chain([&ZIP]) {
+        client.get(path);
+    }
+    assert_eq!(gateway.stranger().get(ZIP).status, 401);
+    let _refused = client.raw(b"NONSENSE\r\n\r\n");
+    let lines = || -> Vec<Value> {
+        let output = gateway.output();
+        output.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    };
+    until("seven lines", || {
+        lines().iter().filter(|line| line["log_type"] == "access").count() == 7
+    });
+    let page = include_str!("../../deploy/logs.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let explained: BTreeSet<_> = rows.map(|(field, _)| field.to_owned()).collect();
+    let access = lines().into_iter().filter(|line| line["log_type"] == "access");
+    let mut seen: BTreeSet<String> = access
+        .flat_map(|line| line.as_object().unwrap().keys().cloned().collect::<Vec<_>>())
+        .collect();
+    // the application's lines have these
+    seen.extend(["target", "message"].map(str::to_owned));
+    assert_eq!(seen, explained);
 }
 
 #[test]
