@@ -176,6 +176,23 @@ pub struct Decision {
     pub policy: Option<String>,
     /// Whether the decision was remembered.
     pub cached: bool,
+    /// What a candidate policy would have said, if it differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
+}
+
+/// The word of a candidate policy, which decided nothing.
+#[derive(Debug, Clone, Serialize)]
+pub struct Shadow {
+    /// allow, deny, absent or error.
+    pub effect: &'static str,
+    /// Why.
+    pub reason: &'static str,
+    /// Which rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The candidate's revision.
+    pub policy: String,
 }
 
 /// What was answered.

@@ -50,6 +50,9 @@ impl Account {
         metrics.http_response_bytes.observe((endpoint,), self.sent as f64);
         if let Some((decision, reason)) = self.facts.decision {
             metrics.authz_decisions.count((decision, reason));
+            if let Some(shadow) = &self.facts.shadow {
+                metrics.policy_shadow_diffs.count((decision.into(), shadow.decision.0.into()));
+            }
             let decided = self.facts.stages.iter().find(|(stage, _)| *stage == Stage::Authorize);
             if let Some((_, took)) = decided {
                 metrics.authz_seconds.observe((), took.as_secs_f64());
@@ -159,6 +162,12 @@ impl Account {
                 rule: facts.rule.clone(),
                 policy: facts.revision.clone(),
                 cached: facts.decision_cached,
+                shadow: facts.shadow.as_ref().map(|shadow| event::Shadow {
+                    effect: shadow.decision.0.text(),
+                    reason: shadow.decision.1.text(),
+                    rule: shadow.rule.clone(),
+                    policy: shadow.revision.clone(),
+                }),
             }),
             http: Some(event::Http {
                 method: record.method().word(),
