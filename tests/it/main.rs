@@ -17,6 +17,7 @@ mod ldap;
 mod memory;
 mod mtls;
 mod oidc;
+mod policy;
 mod private;
 mod record;
 mod shutdown;

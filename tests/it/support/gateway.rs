@@ -235,10 +235,16 @@ impl Gateway {
     }
 
     pub(crate) fn ops_page(&self, path: &str) -> (u16, String) {
+        self.ops_call("GET", path)
+    }
+
+    /// Asks the operations listener with a method.
+    pub(crate) fn ops_call(&self, method: &str, path: &str) -> (u16, String) {
         use std::io::Read as _;
         use std::io::Write as _;
         let mut stream = std::net::TcpStream::connect(self.ops).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n")
+            .unwrap();
         let mut raw = Vec::new();
         stream.read_to_end(&mut raw).unwrap();
         let answer = super::client::parse(&raw).unwrap();
