@@ -29,6 +29,7 @@ pub struct Caller {
     method: AuthMethod,
     detail: String,
     limits: Vec<String>,
+    obtained: Vec<String>,
 }
 
 impl Caller {
@@ -39,7 +40,12 @@ impl Caller {
         method: AuthMethod,
         detail: String,
     ) -> Self {
-        Self { principal, groups, method, detail, limits: Vec::new() }
+        Self { principal, groups, method, detail, limits: Vec::new(), obtained: Vec::new() }
+    }
+
+    /// The same caller, with how each group was obtained, in their order.
+    pub(in crate::identity) fn obtained(self, obtained: Vec<String>) -> Self {
+        Self { obtained, ..self }
     }
 
     /// The same caller, good for modules below some prefixes only; without any, for all.
@@ -55,8 +61,7 @@ impl Caller {
 
     /// Nobody in particular.
     pub(in crate::identity) fn anonymous() -> Self {
-        let (principal, method) = ("any:anonymous".to_owned(), AuthMethod::Anonymous);
-        Self { principal, groups: Vec::new(), method, detail: String::new(), limits: Vec::new() }
+        Self::imagined("any:anonymous", Vec::new())
     }
 
     /// A caller for the suites of a policy and for tests: it never comes from a request.
@@ -65,8 +70,7 @@ impl Caller {
             "any:anonymous" => AuthMethod::Anonymous,
             _ => AuthMethod::Unknown,
         };
-        let (principal, detail) = (principal.to_owned(), String::new());
-        Self { principal, groups, method, detail, limits: Vec::new() }
+        Self::recognised(principal.to_owned(), groups, method, String::new())
     }
 
     /// `user:<realm>:<id>` or `any:anonymous`.
@@ -77,6 +81,12 @@ impl Caller {
     /// Groups, each `group:<realm>:<name>`.
     pub fn groups(&self) -> &[String] {
         &self.groups
+    }
+
+    /// Each group with how it was obtained, such as `claim groups` or `directory corp, through go-dev`; for `/-/whoami`.
+    pub fn groups_obtained(&self) -> impl Iterator<Item = (&str, &str)> {
+        let how = self.obtained.iter().map(String::as_str).chain(std::iter::repeat(""));
+        self.groups.iter().map(String::as_str).zip(how)
     }
 
     /// Whether nobody proved anything.

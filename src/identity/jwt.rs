@@ -216,25 +216,30 @@ impl Issuer {
     fn caller(&self, claims: &Claims) -> Caller {
         let realm = &self.settings.name;
         let principal = format!("user:oidc/{realm}:{}", encode_name(&claims.sub));
-        let listed = nested(&claims.rest, &self.settings.groups_claim).and_then(Value::as_array);
-        let listed = listed.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+        let source = &self.settings.groups_claim;
+        let listed = nested(&claims.rest, source).and_then(Value::as_array);
+        let listed = listed.into_iter().flatten().filter_map(Value::as_str);
+        let listed = listed.map(|group| (group.to_owned(), source));
         // workload identities carry no groups: what they are about becomes one, such as repository=owner/name
         let about = self.settings.claim_groups.iter().filter_map(|claim| {
             let value = nested(&claims.rest, claim).and_then(Value::as_str)?;
-            Some(format!("{claim}={value}"))
+            Some((format!("{claim}={value}"), claim))
         });
-        let groups = listed
+        let (groups, obtained) = listed
             .chain(about)
             .take(GROUPS_LIMIT)
-            .map(|group| format!("group:oidc/{realm}:{}", encode_name(&group)))
-            .collect();
+            .map(|(group, claim)| {
+                let group = format!("group:oidc/{realm}:{}", encode_name(&group));
+                (group, format!("claim {claim}"))
+            })
+            .unzip();
         let id = claims.jti.as_deref().map(encode_name).unwrap_or_default();
         let detail = format!(
             "JWT {id} of {}, good until {}",
             self.settings.issuer,
             rfc3339_seconds(claims.exp)
         );
-        Caller::recognised(principal, groups, AuthMethod::Jwt, detail)
+        Caller::recognised(principal, groups, AuthMethod::Jwt, detail).obtained(obtained)
     }
 }
 

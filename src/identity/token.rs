@@ -262,8 +262,9 @@ impl Tokens {
         let groups =
             issued.groups.iter().map(|name| format!("group:token:{}", encode_name(name))).collect();
         let detail = format!("gateway token, good until {}", rfc3339_seconds(issued.expires));
+        let obtained = vec!["issued with the token".to_owned(); issued.groups.len()];
         let caller = Caller::recognised(principal, groups, AuthMethod::Token, detail);
-        Ok(Arc::new(caller.limited(issued.modules.clone())))
+        Ok(Arc::new(caller.obtained(obtained).limited(issued.modules.clone())))
     }
 }
 

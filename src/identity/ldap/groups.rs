@@ -1,6 +1,5 @@
 //! Groups of somebody who was found: direct ones, and those reached through groups, without walking in circles.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use ldap3::Scope;
@@ -12,27 +11,32 @@ use crate::config::ldap::Groups;
 use crate::identity::ldap::connection::Connection;
 use crate::identity::ldap::connection::Lost;
 
-/// The names of all groups of a DN. Two groups with one name make it nobody's: which of them a rule means cannot be
-/// known.
+/// A group by its name, and how it was reached: the name of the group below it; `None` for a direct one.
+pub(in crate::identity::ldap) struct Reached {
+    pub(in crate::identity::ldap) name: String,
+    pub(in crate::identity::ldap) through: Option<String>,
+}
+
+/// All groups of a DN. Two groups with one name make it nobody's: which of them a rule means cannot be known.
 pub(in crate::identity::ldap) async fn of(
     connection: &mut Connection,
     settings: &Groups,
     dn: &str,
-) -> Result<Vec<String>, Lost> {
-    let mut found: BTreeMap<String, String> = BTreeMap::new();
+) -> Result<Vec<Reached>, Lost> {
+    let mut found: Vec<Reached> = Vec::new();
     let mut seen = BTreeSet::from([dn.to_lowercase()]);
-    let mut level = vec![dn.to_owned()];
+    let mut level: Vec<(String, Option<String>)> = vec![(dn.to_owned(), None)];
     for _step in 0..settings.nested_depth {
         let mut next = Vec::new();
-        for member in &level {
+        for (member, through) in &level {
             for (group, name) in above(connection, settings, member).await? {
                 if found.len() >= GROUPS_LIMIT {
                     tracing::warn!(dn, "over 10,000 groups: the rest is left out");
-                    return Ok(names(&found));
+                    return Ok(unambiguous(found));
                 }
                 if seen.insert(group.to_lowercase()) {
-                    found.insert(group.clone(), name);
-                    next.push(group);
+                    found.push(Reached { name: name.clone(), through: through.clone() });
+                    next.push((group, Some(name)));
                 }
             }
         }
@@ -41,7 +45,7 @@ pub(in crate::identity::ldap) async fn of(
         }
         level = next;
     }
-    Ok(names(&found))
+    Ok(unambiguous(found))
 }
 
 /// The groups one step above, as DN and name.
@@ -85,16 +89,16 @@ fn values(entry: SearchEntry, attribute: &str) -> Vec<String> {
         .unwrap_or_default()
 }
 
-fn names(found: &BTreeMap<String, String>) -> Vec<String> {
-    let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
-    for name in found.values() {
-        *by_name.entry(name).or_default() += 1;
-    }
-    let (unique, twice): (Vec<_>, Vec<_>) = by_name.into_iter().partition(|(_, count)| *count == 1);
-    for (name, count) in twice {
-        tracing::warn!(name, count, "several groups have this name: none of them counts");
-    }
-    unique.into_iter().map(|(name, _)| name.to_owned()).collect()
+fn unambiguous(mut found: Vec<Reached>) -> Vec<Reached> {
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    let groups = found.chunk_by(|one, other| one.name == other.name);
+    let twice: BTreeSet<String> = groups
+        .filter_map(|same| same.get(1))
+        .map(|twin| twin.name.clone())
+        .inspect(|name| tracing::warn!(name, "several groups have this name: none of them counts"))
+        .collect();
+    found.retain(|group| !twice.contains(&group.name));
+    found
 }
 
 /// More are a mistake.
