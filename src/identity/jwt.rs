@@ -210,6 +210,10 @@ impl Issuer {
         if claims.rest.contains_key("cnf") {
             return refuse(AuthResult::Malformed, "bound to a certificate, which is not supported");
         }
+        let mut required = self.settings.required_claims.iter();
+        if !required.all(|(claim, value)| holds(claims, claim, value)) {
+            return refuse(AuthResult::BadCredentials, "a required claim is missing or another");
+        }
         Ok(())
     }
 
@@ -320,8 +324,28 @@ fn decode_part(part: &str) -> Option<Value> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
 }
 
-/// A claim by its path, such as `realm_access.roles`.
+/// Whether a claim is a value, or a list of which one is; `scope` is a list of words (RFC 8693).
+fn holds(claims: &Claims, claim: &str, value: &str) -> bool {
+    let is = |found: &Value| match found {
+        Value::String(text) => text == value,
+        Value::Bool(_) | Value::Number(_) => found.to_string() == value,
+        Value::Null | Value::Array(_) | Value::Object(_) => false,
+    };
+    match nested(&claims.rest, claim) {
+        _ if claim == "sub" => claims.sub == value,
+        Some(Value::String(words)) if claim == "scope" => {
+            words.split(' ').any(|word| word == value)
+        }
+        Some(Value::Array(several)) => several.iter().any(is),
+        found => found.is_some_and(is),
+    }
+}
+
+/// A claim by its name, which may be a URL, or by its path, such as `realm_access.roles`.
 fn nested<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    if let Some(found) = claims.get(path) {
+        return Some(found);
+    }
     let mut names = path.split('.');
     let mut found = claims.get(names.next()?)?;
     for name in names {
