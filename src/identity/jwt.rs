@@ -158,9 +158,13 @@ impl Jwt {
         let unreadable = || Refusal(AuthResult::Malformed, "claims cannot be read");
         let payload = token.split('.').nth(1).ok_or_else(unreadable)?;
         let claims: Value = decode_part(payload).ok_or_else(unreadable)?;
-        let wrong = || Refusal(AuthResult::WrongIssuer, "issuer is not configured");
-        let named = claims.get("iss").and_then(Value::as_str).ok_or_else(wrong)?;
-        self.issuers.iter().position(|issuer| issuer.settings.issuer == named).ok_or_else(wrong)
+        let wrong = |why| Refusal(AuthResult::WrongIssuer, why);
+        let named = claims.get("iss").ok_or_else(|| wrong("iss is missing"))?;
+        let named = named.as_str().ok_or_else(|| {
+            wrong(if named.is_array() { "iss is a list" } else { "iss is no string" })
+        })?;
+        let place = self.issuers.iter().position(|issuer| issuer.settings.issuer == named);
+        place.ok_or_else(|| wrong("issuer is not configured"))
     }
 }
 
@@ -260,8 +264,8 @@ fn check_header(token: &str) -> Result<Header, Refusal> {
     let [header, _, _] = parts.as_slice() else { return Err(malformed("not three parts")) };
     let header: Value = decode_part(header).ok_or_else(|| malformed("header cannot be read"))?;
     let header = header.as_object().ok_or_else(|| malformed("header is no object"))?;
-    if FORBIDDEN_HEADERS.iter().any(|name| header.contains_key(*name)) {
-        return Err(Refusal(AuthResult::WrongAlgorithm, "header names a key or an extension"));
+    if let Some((_, why)) = FORBIDDEN_HEADERS.iter().find(|(name, _)| header.contains_key(*name)) {
+        return Err(Refusal(AuthResult::WrongAlgorithm, why));
     }
     let text = |name: &str, why| match header.get(name) {
         None => Ok(None),
@@ -295,6 +299,7 @@ fn verify(token: &str, kid: Option<&str>, keys: &KeySet) -> Result<Claims, Refus
         ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
             Refusal(AuthResult::WrongAlgorithm, "alg")
         }
+        ErrorKind::MissingRequiredClaim(_) => Refusal(AuthResult::Malformed, "a claim is missing"),
         _ => Refusal(AuthResult::Malformed, "claims are missing or of the wrong type"),
     })
 }
@@ -355,7 +360,15 @@ fn nested<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
 }
 
 /// Headers that would let a token bring its own key, or change what is signed.
-const FORBIDDEN_HEADERS: [&str; 7] = ["crit", "jku", "x5u", "x5c", "jwk", "zip", "b64"];
+const FORBIDDEN_HEADERS: [(&str, &str); 7] = [
+    ("crit", "header has crit"),
+    ("jku", "header has jku"),
+    ("x5u", "header has x5u"),
+    ("x5c", "header has x5c"),
+    ("jwk", "header has jwk"),
+    ("zip", "header has zip"),
+    ("b64", "header has b64"),
+];
 /// A key id is a map key, never a path or a query.
 const KID_LIMIT_BYTES: usize = 128;
 /// Longer subjects are no names.
