@@ -63,9 +63,7 @@ async fn above(
         groups.extend(found.into_iter().filter_map(|entry| named(entry, &settings.name)));
     }
     if matches!(settings.mode, GroupMode::MemberOf | GroupMode::Both) {
-        let own = connection.search(member, Scope::Base, "(objectClass=*)", &["memberOf"]).await?;
-        let listed = own.into_iter().flat_map(|entry| values(entry, "memberOf"));
-        for dn in listed.collect::<Vec<_>>() {
+        for dn in member_of(connection, member).await? {
             let read = connection
                 .search(&dn, Scope::Base, "(objectClass=*)", &[settings.name.as_str()])
                 .await?;
@@ -73,6 +71,41 @@ async fn above(
         }
     }
     Ok(groups)
+}
+
+/// Everything in `memberOf`. Active Directory gives long lists in ranges, which are asked for one after the other.
+async fn member_of(connection: &mut Connection, dn: &str) -> Result<Vec<String>, Lost> {
+    let mut all = Vec::new();
+    let mut asked = MEMBER_OF.to_owned();
+    loop {
+        let found = connection.search(dn, Scope::Base, "(objectClass=*)", &[&asked]).await?;
+        let Some(entry) = found.into_iter().next() else { return Ok(all) };
+        let (values, next) = range(entry);
+        let more = !values.is_empty() && all.len() < GROUPS_LIMIT;
+        all.extend(values);
+        match next {
+            Some(next) if more => asked = format!("{MEMBER_OF};range={next}-*"),
+            _ => return Ok(all),
+        }
+    }
+}
+
+/// The values of `memberOf` in an entry, and where the next range begins, if there is one: `memberOf;range=0-1499`.
+fn range(entry: SearchEntry) -> (Vec<String>, Option<usize>) {
+    let (mut all, mut next) = (Vec::new(), None);
+    for (name, values) in entry.attrs {
+        let (name, options) = name.split_once(';').unwrap_or((&name, ""));
+        if !name.eq_ignore_ascii_case(MEMBER_OF) {
+            continue;
+        }
+        all.extend(values);
+        let options = options.to_ascii_lowercase();
+        let last = options.strip_prefix("range=").and_then(|range| range.split_once('-'));
+        // the last range ends with a star
+        let last = last.and_then(|(_, last)| last.parse::<usize>().ok());
+        next = next.or(last.map(|last| last.saturating_add(1)));
+    }
+    (all, next)
 }
 
 fn named(entry: SearchEntry, attribute: &str) -> Option<(String, String)> {
@@ -103,3 +136,40 @@ fn unambiguous(mut found: Vec<Reached>) -> Vec<Reached> {
 
 /// More are a mistake.
 const GROUPS_LIMIT: usize = 10_000;
+/// The attribute of an entry that lists its groups.
+const MEMBER_OF: &str = "memberOf";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_range_says_where_the_next_one_begins_and_the_last_one_says_nothing() {
+        let entry = |attributes: &[(&str, &[&str])]| SearchEntry {
+            dn: String::new(),
+            attrs: attributes
+                .iter()
+                .map(|(name, values)| {
+                    ((*name).to_owned(), values.iter().map(|&value| value.to_owned()).collect())
+                })
+                .collect(),
+            bin_attrs: HashMap::new(),
+        };
+        let texts = |values: &[&str]| values.iter().map(|&v| v.to_owned()).collect::<Vec<_>>();
+        let first = entry(&[("memberOf", &[]), ("memberOf;range=0-1499", &["a", "b"])]);
+        assert_eq!(range(first), (texts(&["a", "b"]), Some(1500)));
+        let last = entry(&[("MEMBEROF;Range=1500-*", &["c"]), ("cn", &["x"])]);
+        assert_eq!(range(last), (texts(&["c"]), None));
+        assert_eq!(range(entry(&[("memberof", &["d"])])), (texts(&["d"]), None));
+        assert_eq!(range(entry(&[("memberOf;lang-en", &["e"])])), (texts(&["e"]), None));
+    }
+
+    #[test]
+    fn a_name_that_two_groups_have_is_nobodys() {
+        let group = |name: &str| Reached { name: name.to_owned(), through: None };
+        let left = unambiguous(vec![group("b"), group("a"), group("b"), group("c")]);
+        assert_eq!(left.iter().map(|group| group.name.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+    }
+}
