@@ -333,7 +333,8 @@ fn decode_part(part: &str) -> Option<Value> {
 fn holds(claims: &Claims, claim: &str, value: &str) -> bool {
     let is = |found: &Value| match found {
         Value::String(text) => text == value,
-        Value::Bool(_) | Value::Number(_) => found.to_string() == value,
+        Value::Bool(switch) => value.parse() == Ok(*switch),
+        Value::Number(number) => value.parse().as_ref().is_ok_and(|wanted| number == wanted),
         Value::Null | Value::Array(_) | Value::Object(_) => false,
     };
     match nested(&claims.rest, claim) {

@@ -27,6 +27,9 @@ fn base64(text: &str) -> String {
     STANDARD.encode(text)
 }
 
+/// A place, and how a canary is planted there.
+type Place = (&'static str, fn(&str) -> String);
+
 /// Places of a request, and the bytes that plant a canary there.
 fn heads() -> Vec<(String, Vec<u8>)> {
     let list = "GET /example.com/lib/@v/list HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
@@ -34,7 +37,7 @@ fn heads() -> Vec<(String, Vec<u8>)> {
     let target = |text: String| {
         format!("GET {text} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     };
-    let places: [(&str, fn(&str) -> String); 17] = [
+    let places: [Place; 17] = [
         ("gatewaytoken", |c| format!("Authorization: Bearer mgt_{c}")),
         ("bearer", |c| format!("Authorization: Bearer {c}")),
         ("jwt", |c| format!("Authorization: Bearer {c}.{c}.{c}")),
@@ -54,7 +57,7 @@ fn heads() -> Vec<(String, Vec<u8>)> {
         ("badfield", |c| format!("Authorization : Bearer {c}\r\n{c}\r\n folded {c}")),
     ];
     let fields = places.map(|(place, plant)| (place.to_owned(), field(plant(&canary(place)))));
-    let targets: [(&str, fn(&str) -> String); 6] = [
+    let targets: [Place; 6] = [
         ("query", |c| format!("/example.com/lib/@v/list?token={c}")),
         ("ownquery", |c| format!("/-/whoami?access_token={c}")),
         ("whyquery", |c| format!("/-/why?module=example.com/lib&token={c}")),
@@ -91,12 +94,9 @@ fn found(outputs: &[(String, String)], secrets: &[String]) -> Vec<String> {
     let mut leaks = Vec::new();
     for (name, text) in outputs {
         for secret in secrets {
-            if let Some(at) = text.find(secret.as_str()) {
-                let near: String = text
-                    .chars()
-                    .skip(text[..at].chars().count().saturating_sub(80))
-                    .take(200)
-                    .collect();
+            if let Some((before, _)) = text.split_once(secret.as_str()) {
+                let start = before.chars().count().saturating_sub(80);
+                let near: String = text.chars().skip(start).take(200).collect();
                 leaks.push(format!("{secret} in {name}: …{near}…"));
             }
         }

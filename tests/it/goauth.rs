@@ -165,14 +165,7 @@ fn wrong_input_is_told_and_changes_nothing() {
     assert!(said.code == Some(2) && said.err.contains("chmod 600"), "{}", said.err);
 }
 
-/// What the developer of the tests is told about somebody else's private module.
-const PRIVATE_REFUSED: &str = "denied: corp.example/tools/lint";
-
-/// More arguments, an environment, and what must be said.
-type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
-
-#[test]
-fn the_doctor_says_what_is_well_and_what_to_change() {
+fn world_with_private_modules() -> (Tree, Gateway, tempfile::TempDir) {
     let mut tree = Tree::new();
     tree.module("example.com/lib", "v1.0.0", &[]);
     tree.module("corp.example/tools/lint", "v1.0.0", &[]);
@@ -183,7 +176,18 @@ fn the_doctor_says_what_is_well_and_what_to_change() {
         upstream.url()
     );
     let gateway = Setup::over(&upstream.url()).with(&private).start();
-    let home = tempfile::tempdir().unwrap();
+    (tree, gateway, tempfile::tempdir().unwrap())
+}
+
+/// What the developer of the tests is told about somebody else's private module.
+const PRIVATE_REFUSED: &str = "denied: corp.example/tools/lint";
+
+/// More arguments, an environment, and what must be said.
+type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+
+#[test]
+fn the_doctor_says_what_is_well_and_what_to_change() {
+    let (_tree, gateway, home) = world_with_private_modules();
     let ca = gateway.ca().display().to_string();
     let (url, path) = (gateway.url(), std::env::vars().find(|(name, _)| name == "PATH").unwrap().1);
     let doctor = |more: &[&str], environment: &[(&str, &str)]| {

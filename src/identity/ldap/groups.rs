@@ -103,7 +103,7 @@ fn range(entry: SearchEntry) -> (Vec<String>, Option<usize>) {
         let last = options.strip_prefix("range=").and_then(|range| range.split_once('-'));
         // the last range ends with a star
         let last = last.and_then(|(_, last)| last.parse::<usize>().ok());
-        next = next.or(last.map(|last| last.saturating_add(1)));
+        next = next.or_else(|| last.map(|last| last.saturating_add(1)));
     }
     (all, next)
 }
