@@ -185,28 +185,32 @@ const PRIVATE_REFUSED: &str = "denied: corp.example/tools/lint";
 /// More arguments, an environment, and what must be said.
 type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
 
+/// What the doctor of a gateway says at a home, and how it ends.
+fn doctor(
+    (url, home): (&str, &Path),
+    more: &[&str],
+    environment: &[(&str, &str)],
+) -> (Option<i32>, String) {
+    let output = modgate()
+        .args(["doctor", url])
+        .args(more)
+        .env("HOME", home)
+        .env("GOENV", "off")
+        .env("GOFLAGS", "")
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
+}
+
 #[test]
 fn the_doctor_says_what_is_well_and_what_to_change() {
     let (_tree, gateway, home) = world_with_private_modules();
     let ca = gateway.ca().display().to_string();
-    let (url, path) = (gateway.url(), std::env::vars().find(|(name, _)| name == "PATH").unwrap().1);
+    let url = gateway.url();
     let doctor = |more: &[&str], environment: &[(&str, &str)]| {
-        let output = modgate()
-            .args(["doctor", &url])
-            .args(more)
-            .env("HOME", home.path())
-            .env("PATH", &path)
-            .env("GOENV", "off")
-            .env("GOFLAGS", "")
-            .envs(environment.iter().copied())
-            .output()
-            .unwrap();
-        let said = format!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        (output.status.code(), said)
+        doctor((&url, home.path()), more, environment)
     };
     let netrc = gateway.netrc().display().to_string();
     let well =
