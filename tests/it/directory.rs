@@ -74,7 +74,7 @@ fn t46_groups_in_a_circle_end_and_too_deep_or_ambiguous_ones_do_not_count() {
         let mut expected: Vec<_> = (1..=8).map(|step| format!("d{step:02}")).collect();
         expected.push("e".to_owned());
         assert_eq!(names(groups(&gateway, "bob")), expected, "{mode}");
-        assert!(gateway.output().contains("several groups have this name"), "{mode}");
+        until("the log says why", || gateway.output().contains("several groups have this name"));
     }
 }
 
