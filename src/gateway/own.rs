@@ -1,5 +1,6 @@
 //! The gateway's own pages: who am I here, may I have this and why, and how do I set up my `go`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::gateway::Error;
@@ -85,9 +86,11 @@ fn plain(text: String) -> Page {
 
 fn whoami(permit: &Permit) -> Page {
     let caller = permit.caller();
+    let obtained: BTreeMap<_, _> = caller.groups_obtained().collect();
     let told = serde_json::json!({
         "principal": caller.principal(),
         "groups": caller.groups(),
+        "obtained": obtained,
         "method": crate::telemetry::labels::Label::text(caller.method()),
         "detail": caller.detail(),
         "limited_to": caller.limits(),

@@ -33,6 +33,7 @@ pub struct Caller {
     detail: String,
     limits: Vec<String>,
     known: Known,
+    obtained: Vec<String>,
 }
 
 /// The mark of one policy: what was made of a caller under one is worth nothing under another.
@@ -73,7 +74,20 @@ impl Caller {
         method: AuthMethod,
         detail: String,
     ) -> Self {
-        Self { principal, groups, method, detail, limits: Vec::new(), known: Known::default() }
+        Self {
+            principal,
+            groups,
+            method,
+            detail,
+            limits: Vec::new(),
+            obtained: Vec::new(),
+            known: Known::default(),
+        }
+    }
+
+    /// The same caller, with how each group was obtained, in their order.
+    pub(in crate::identity) fn obtained(self, obtained: Vec<String>) -> Self {
+        Self { obtained, ..self }
     }
 
     /// The same caller, good for modules below some prefixes only; without any, for all.
@@ -89,8 +103,7 @@ impl Caller {
 
     /// Nobody in particular.
     pub(in crate::identity) fn anonymous() -> Self {
-        let (principal, method) = ("any:anonymous".to_owned(), AuthMethod::Anonymous);
-        Self::recognised(principal, Vec::new(), method, String::new())
+        Self::imagined("any:anonymous", Vec::new())
     }
 
     /// A caller for the suites of a policy and for tests: it never comes from a request.
@@ -131,6 +144,12 @@ impl Caller {
         let subjects = make();
         self.known.0.store(Some(Arc::new((mark.clone(), Arc::clone(&subjects)))));
         subjects
+    }
+
+    /// Each group with how it was obtained, such as `claim groups` or `directory corp, through go-dev`; for `/-/whoami`.
+    pub fn groups_obtained(&self) -> impl Iterator<Item = (&str, &str)> {
+        let how = self.obtained.iter().map(String::as_str).chain(std::iter::repeat(""));
+        self.groups.iter().map(String::as_str).zip(how)
     }
 
     /// Whether nobody proved anything.

@@ -4,14 +4,17 @@
 #![expect(clippy::panic, reason = "a failed step is a failed test")]
 
 mod access;
+mod canary;
 mod coalesce;
 mod commands;
 mod conditions;
 mod corruption;
+mod directory;
 mod fallback;
 mod go_command;
 mod goauth;
 mod hostile;
+mod hostile_tokens;
 mod kill;
 mod ldap;
 mod memory;

@@ -264,6 +264,16 @@ impl Gateway {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
+    /// How many files and sockets the process holds open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count()
+    }
+
     /// Sends a signal by its name, such as TERM.
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
