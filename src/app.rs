@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -41,9 +42,11 @@ use crate::identity::token::TokenFile;
 use crate::identity::token::Tokens;
 use crate::policy;
 use crate::policy::Policy;
+use crate::policy::overlay::Denies;
 use crate::sumdb::verifier::Verifier;
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
+use crate::telemetry::labels::policy::ReloadSource;
 use crate::telemetry::log::Lines;
 use crate::telemetry::trace::export::Exporter;
 use crate::telemetry::trace::sampler::Sampler;
@@ -76,7 +79,7 @@ pub fn build(
     let telemetry = telemetry(config, exporter, &clock)?;
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let tasks = Tasks::new(runtime.clone(), cores * BLOCKING_PER_CORE, Arc::clone(&telemetry));
-    let policy = Arc::new(load_policy(config).context("the policy is not in force")?);
+    let policy = Arc::new(Policy::none(policy_sources(config)));
     let via = via(config);
     let chain = Arc::new(chain(config, &via, &tasks, &telemetry)?);
     let cache = Arc::new(cache(config, &clock, &tasks, &telemetry)?);
@@ -94,7 +97,9 @@ pub fn build(
         telemetry,
         via,
         clock,
+        tasks: tasks.clone(),
     });
+    gateway.reload_policy_now(ReloadSource::Start);
     Ok(App { gateway: Arc::new(gateway), tasks, threads })
 }
 
@@ -115,14 +120,25 @@ pub async fn probe(
     Ok(said)
 }
 
-/// The policy of a configuration: a directory, or what is built in.
-pub fn load_policy(config: &Config) -> Result<Policy, policy::LoadError> {
-    let source = match &config.policy.dir {
-        Some(directory) => policy::Source::Directory(directory.clone()),
-        None => policy::Source::Embedded,
-    };
-    let private = config.private.iter().map(|bound| bound.prefix.clone()).collect();
-    Policy::load(&source, private, policy::Settings { contact: config.policy.contact.clone() })
+/// Where the policy of a configuration comes from: a directory, or what is built in; and all that decides with it.
+pub fn policy_sources(config: &Config) -> policy::Sources {
+    let settings = &config.policy;
+    let directory = |path: &Option<PathBuf>| path.clone().map(policy::Source::Directory);
+    policy::Sources {
+        rules: directory(&settings.dir).unwrap_or(policy::Source::Embedded),
+        candidate: directory(&settings.candidate),
+        private: config.private.iter().map(|bound| bound.prefix.clone()).collect(),
+        denies: Some(Denies::new(settings.denies_file.clone())),
+        settings: policy::Settings {
+            contact: settings.contact.as_deref().map(Arc::from),
+            admission: match settings.admit {
+                config::policy::Admit::Implied => policy::Admission::Implied,
+                config::policy::Admit::Explicit => policy::Admission::Explicit,
+            },
+            crosscheck: settings.crosscheck_every,
+            ..policy::Settings::default()
+        },
+    }
 }
 
 /// How callers reach us, without a slash at the end.

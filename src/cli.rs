@@ -5,9 +5,10 @@
 //! | 0 | done |
 //! | 1 | it failed; standard error says why and what to do |
 //! | 2 | the arguments or the configuration are wrong; nothing was started |
-//! | 3 | expectations of a policy do not hold |
+//! | 3 | the answer is no: an expectation does not hold, a request is denied, two policies differ |
 
 mod config;
+mod deny;
 mod dev;
 mod doctor;
 mod login;
@@ -46,11 +47,13 @@ enum Command {
     /// Issue, list and revoke gateway tokens.
     #[command(subcommand)]
     Token(token::Token),
-    /// Check a policy.
+    /// Test, check, explain, compare and promote policies.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     /// Print the catalogue of metrics: names, labels with all their values, and what they mean.
     Metrics(metrics::MetricsCommand),
+    /// Deny a module to everybody at once, list such denies, or lift one.
+    Deny(deny::DenyCommand),
     /// Try a gateway as go would, look at go's settings, and say what to change.
     Doctor(doctor::Doctor),
     /// Keep a token for a gateway, read from standard input.
@@ -82,8 +85,8 @@ enum Failure {
     Failed(anyhow::Error),
     /// Exit code 2: text for standard error.
     Settings(String),
-    /// Exit code 3.
-    Expectations,
+    /// Exit code 3: the answer, which was printed, is no.
+    No,
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -108,6 +111,7 @@ pub fn run(arguments: Vec<OsString>, environment: Vec<(String, String)>) -> Exit
         Command::Token(command) => command.run(environment),
         Command::Policy(command) => command.run(environment),
         Command::Metrics(command) => command.run(),
+        Command::Deny(command) => command.run(environment),
         Command::Doctor(command) => command.run(&environment),
         Command::Login(command) => command.run(&environment),
         Command::Goauth(command) => command.run(&environment),
@@ -122,7 +126,7 @@ pub fn run(arguments: Vec<OsString>, environment: Vec<(String, String)>) -> Exit
             complain(&text);
             ExitCode::from(2)
         }
-        Err(Failure::Expectations) => ExitCode::from(3),
+        Err(Failure::No) => ExitCode::from(3),
     }
 }
 

@@ -24,13 +24,15 @@ pub mod fetch;
 pub mod fill;
 mod narrow;
 pub mod own;
+pub mod reload;
 pub mod respond;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::audit::NotAccepting;
+use arc_swap::ArcSwapOption;
+
 use crate::cache::Absence;
 use crate::cache::AbsentStatus;
 use crate::clock::Clock;
@@ -49,12 +51,18 @@ use crate::goproxy::request::Routes;
 use crate::head::Head;
 use crate::identity::Identity;
 use crate::identity::IdentityError;
+use crate::identity::caller::Caller;
 use crate::policy::Policy;
+use crate::policy::decision::Permit;
 use crate::policy::decision::Refusal;
+use crate::policy::gates::Circumstances;
+use crate::policy::reload::Rejected;
 use crate::sumdb::verifier::VerifyError;
 use crate::tasks::TaskGone;
+use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::SecurityEvent;
+use crate::telemetry::labels::policy::RowKind;
 use crate::telemetry::observed::Observed;
 use crate::telemetry::record::Facts;
 use crate::telemetry::record::Record;
@@ -194,6 +202,9 @@ pub struct Gateway {
     telemetry: Arc<Telemetry>,
     via: String,
     clock: Arc<dyn Clock>,
+    tasks: Tasks,
+    /// What was wrong with the policy's files when they were looked at last, while an older policy is in force.
+    behind: ArcSwapOption<Rejected>,
 }
 
 /// What a gateway is made of.
@@ -217,14 +228,29 @@ pub struct Parts {
     pub via: String,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
+    /// Where blocking work goes.
+    pub tasks: Tasks,
 }
 
 impl Gateway {
     /// A gateway from its stations.
     pub fn new(parts: Parts) -> Self {
-        let Parts { identity, routes, policy, fetcher, own, accounts, telemetry, via, clock } =
-            parts;
-        Self { identity, routes, policy, fetcher, own, accounts, telemetry, via, clock }
+        let Parts { identity, routes, policy, fetcher, own, accounts, .. } = parts;
+        let Parts { telemetry, via, clock, tasks, .. } = parts;
+        let behind = ArcSwapOption::empty();
+        Self {
+            identity,
+            routes,
+            policy,
+            fetcher,
+            own,
+            accounts,
+            telemetry,
+            via,
+            clock,
+            tasks,
+            behind,
+        }
     }
 
     /// Answers one request, whatever happens, and accounts for it.
@@ -240,19 +266,29 @@ impl Gateway {
     async fn journey(&self, head: &Head, record: &Record) -> Result<Reply, Error> {
         let caller = record.stage(Stage::Identify, self.recognise(head)).await?;
         let request = record.step(Stage::Parse, || self.parse(head))?;
-        let permit = record
-            .step(Stage::Authorize, || Ok::<_, Error>(self.policy.authorize(caller, request)?))?;
+        let permit = record.step(Stage::Authorize, || self.authorize(caller, request, head))?;
         if let Some(page) = self.own.page(&permit, head, &self.policy)? {
             return Ok(Reply::page(page, record));
         }
         let content = record.stage(Stage::Fetch, self.fetcher.fetch(&permit, record)).await?;
         // what the answer reveals is judged too: versions of a list, the version a branch turned out to be
-        let content = record.step(Stage::Narrow, || narrow::narrow(&permit, content))?;
+        let narrowed = self.fetcher.narrow(&permit, content, record);
+        let content = record.stage(Stage::Narrow, narrowed).await?;
         Ok(Reply::content(&permit, &content, &head.conditions, record))
     }
 
-    async fn recognise(&self, head: &Head) -> Result<Arc<crate::identity::caller::Caller>, Error> {
+    async fn recognise(&self, head: &Head) -> Result<Arc<Caller>, Error> {
         Ok(self.identity.identify(head).await?)
+    }
+
+    fn authorize(
+        &self,
+        caller: Arc<Caller>,
+        request: Request,
+        head: &Head,
+    ) -> Result<Permit, Error> {
+        let circumstances = Circumstances { source: head.peer.address.ip(), now: head.received };
+        Ok(self.policy.authorize(caller, request, circumstances)?)
     }
 
     fn parse(&self, head: &Head) -> Result<Request, Error> {
@@ -309,15 +345,34 @@ impl Gateway {
         let metrics = self.telemetry.metrics();
         self.fetcher.report();
         self.identity.forget();
-        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-        metrics.policy_rules.set((), self.policy.rules() as f64);
+        let (rules, roles) = self.policy.rules();
+        for (kind, count) in [(RowKind::Rule, rules), (RowKind::Role, roles)] {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            metrics.policy_rules.set((kind,), count as f64);
+        }
         metrics.ready.set((), if self.readiness().is_ok() { 1.0 } else { 0.0 });
     }
 
     /// Whether requests are answered, and if not, why.
-    pub fn readiness(&self) -> Result<(), NotAccepting> {
-        if self.accounts.is_accepting() { Ok(()) } else { Err(NotAccepting) }
+    pub fn readiness(&self) -> Result<(), NotReady> {
+        if !self.accounts.is_accepting() {
+            return Err(NotReady::Audit);
+        }
+        if self.policy.is_in_force() { Ok(()) } else { Err(NotReady::Policy) }
     }
+}
+
+/// Why no request is answered just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// Nothing can be recorded.
+    #[error("the audit does not accept events")]
+    Audit,
+    /// Nobody can be judged.
+    #[error(
+        "no valid policy has been loaded: correct the files in policy.dir, which are looked at again by themselves"
+    )]
+    Policy,
 }
 
 /// What Go's `strconv.ParseBool` calls true.

@@ -1,5 +1,7 @@
 //! Start, ready, drain: what happens between the configuration and the exit code.
 
+mod watch;
+
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -152,6 +154,7 @@ async fn serve(
     let modules = server::listen(bound.modules, acceptor.as_ref(), &shared, &settings)?;
     let ops = server::ops::listen(bound.ops, &app.gateway)?;
     start_upkeep(app);
+    watch::start(config, app)?;
     ready(&bound.listening);
     run_until_stopped(modules, ops, config).await
 }

@@ -22,11 +22,22 @@
 //! **How it fails.** Every error, panic or doubt inside a decision is a denial. A policy loads whole or not at all.
 
 mod ancestors;
+mod crosscheck;
 pub mod decision;
+mod diff;
+pub mod draft;
 mod engine;
+pub mod explain;
 mod files;
+pub mod gates;
 mod index;
+pub mod lint;
 mod loader;
+pub mod overlay;
+pub mod reload;
+mod remembered;
+pub mod replay;
+mod representatives;
 mod roles;
 mod rule;
 mod snapshot;
@@ -34,20 +45,28 @@ pub mod suite;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
 
 use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 
-use crate::goproxy::path::ModulePath;
 use crate::goproxy::pattern::Prefix;
 use crate::goproxy::request::Request;
-use crate::goproxy::version::Version;
 use crate::identity::caller::Caller;
-use crate::policy::decision::Explanation;
+use crate::policy::crosscheck::Way;
 use crate::policy::decision::Permit;
 use crate::policy::decision::Refusal;
+use crate::policy::decision::Shadow;
+use crate::policy::explain::Ask;
+use crate::policy::explain::Explanation;
+use crate::policy::explain::NoAction;
 use crate::policy::files::Files;
+use crate::policy::gates::Circumstances;
+use crate::policy::overlay::Denies;
+use crate::policy::reload::Known;
 use crate::policy::snapshot::Snapshot;
 
+pub use crate::policy::diff::Change;
 pub use crate::policy::loader::LoadError;
 
 /// Where the files of a policy are.
@@ -59,67 +78,155 @@ pub enum Source {
     Embedded,
 }
 
-/// What the answers say besides the rules.
+impl Source {
+    fn files(&self) -> Result<Files, LoadError> {
+        match self {
+            Self::Directory(directory) => Files::read(directory),
+            Self::Embedded => Ok(Files::embedded()),
+        }
+    }
+}
+
+/// Who may be the first for whom a version enters the tiers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Admission {
+    /// Whoever may download it.
+    #[default]
+    Implied,
+    /// Whoever has the action `admit` on it; what is in a tier is open to all who may download it.
+    Explicit,
+}
+
+impl Admission {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Implied => "implied",
+            Self::Explicit => "explicit",
+        }
+    }
+}
+
+/// What holds besides the rules.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Whom a denied caller should ask.
-    pub contact: Option<String>,
+    /// Whom a denied caller should ask, if the file of the rule names nobody.
+    pub contact: Option<Arc<str>>,
+    /// Who may bring a version into the tiers.
+    pub admission: Admission,
+    /// One of how many decisions is made again over all rows; none for 0.
+    pub crosscheck: u64,
+    /// Whether rows may be found by the index.
+    pub way: Way,
+}
+
+/// Where everything comes from that decides.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// The rules.
+    pub rules: Source,
+    /// A candidate that is compared with them on live traffic and decides nothing.
+    pub candidate: Option<Source>,
+    /// Prefixes of private modules.
+    pub private: Vec<Prefix>,
+    /// Emergency denies, where somebody may give some.
+    pub denies: Option<Denies>,
+    /// What holds besides.
+    pub settings: Settings,
+}
+
+impl Sources {
+    /// Rules alone.
+    pub fn of(rules: Source) -> Self {
+        let (private, settings) = (Vec::new(), Settings::default());
+        Self { rules, candidate: None, private, denies: None, settings }
+    }
 }
 
 /// The policy in force.
 #[derive(Debug)]
 pub struct Policy {
     snapshot: ArcSwap<Snapshot>,
-    files: Files,
+    candidate: ArcSwapOption<Snapshot>,
+    sources: Sources,
+    known: Mutex<Known>,
 }
 
 impl Policy {
-    /// Reads, checks and indexes a policy, or says everything that is wrong with it. Blocking.
-    pub fn load(
-        source: &Source,
-        private: Vec<Prefix>,
-        settings: Settings,
-    ) -> Result<Self, LoadError> {
-        let files = match source {
-            Source::Directory(directory) => Files::read(directory)?,
-            Source::Embedded => Files::embedded(),
+    /// No policy yet: every request is 503 until [`Policy::reload`] finds a valid one.
+    pub fn none(sources: Sources) -> Self {
+        Self {
+            snapshot: ArcSwap::from_pointee(Snapshot::none(sources.settings.clone())),
+            candidate: ArcSwapOption::empty(),
+            sources,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Decides; and asks the candidate, if there is one, what it would have said.
+    pub fn authorize(
+        &self,
+        caller: Arc<Caller>,
+        request: Request,
+        circumstances: Circumstances,
+    ) -> Result<Permit, Refusal> {
+        let snapshot = self.snapshot.load_full();
+        let candidate = self.candidate.load_full();
+        let other = candidate.map(|candidate| {
+            let subjects = candidate.subjects_apart(&caller);
+            let (verdict, _) = candidate.verdict(&caller, &subjects, &request, circumstances);
+            (verdict, candidate)
+        });
+        let decided = Snapshot::authorize(&snapshot, caller, request, circumstances);
+        let Some((other, candidate)) = other else { return decided };
+        let shadow = |decision, reason| {
+            let same = (other.decision, other.reason) == (decision, reason);
+            (!same).then(|| Shadow {
+                decision: (other.decision, other.reason),
+                rule: other.rule.and_then(|place| Some(candidate.told(place)?.id)),
+                revision: Arc::clone(candidate.revision()),
+            })
         };
-        Self::of(files, private, settings)
-    }
-
-    fn of(files: Files, private: Vec<Prefix>, settings: Settings) -> Result<Self, LoadError> {
-        let snapshot = Snapshot::build(&files, private, settings)?;
-        Ok(Self { snapshot: ArcSwap::from_pointee(snapshot), files })
-    }
-
-    /// Decides.
-    pub fn authorize(&self, caller: Arc<Caller>, request: Request) -> Result<Permit, Refusal> {
-        Snapshot::authorize(&self.snapshot.load_full(), caller, request)
+        match decided {
+            Ok(permit) => {
+                let shadow = shadow(permit.verdict.decision, permit.verdict.reason);
+                Ok(Permit { shadow, ..permit })
+            }
+            Err(refusal) => {
+                let shadow = shadow(refusal.verdict.decision, refusal.verdict.reason);
+                Err(Refusal { shadow: shadow.map(Box::new), ..refusal })
+            }
+        }
     }
 
     /// What the answer would be, and why; asks nobody.
-    pub fn explain(
-        &self,
-        caller: &Caller,
-        path: &ModulePath,
-        version: Option<&Version>,
-    ) -> Explanation {
-        self.snapshot.load().explain(caller, path, version)
+    pub fn explain(&self, ask: Ask<'_>) -> Result<Explanation, NoAction> {
+        self.snapshot.load().explain(ask)
     }
 
-    /// A short digest of everything that decides.
+    /// A short digest of everything that decides; `none` while there is no policy.
     pub fn revision(&self) -> Arc<str> {
         Arc::clone(self.snapshot.load().revision())
     }
 
-    /// How many rows there are.
-    pub fn rules(&self) -> usize {
-        self.snapshot.load().rules()
+    /// The digest of the candidate, if a valid one is observed.
+    pub fn candidate_revision(&self) -> Option<Arc<str>> {
+        Some(Arc::clone(self.candidate.load_full()?.revision()))
     }
 
-    /// The same rules with other private prefixes, for a suite of expectations.
-    fn with_private(&self, private: Vec<Prefix>) -> Result<Self, LoadError> {
-        Self::of(self.files.clone(), private, Settings::default())
+    /// How many rows there are, emergency denies included, and how many that give roles.
+    pub fn rules(&self) -> (usize, usize) {
+        let snapshot = self.snapshot.load();
+        (snapshot.rules.len(), snapshot.parts.len())
+    }
+
+    /// Whether there is a policy at all.
+    pub fn is_in_force(&self) -> bool {
+        self.snapshot.load().is_in_force()
+    }
+
+    /// Makes a sample of recent decisions again over all rows; says how many differ. Blocking.
+    pub fn crosscheck(&self) -> usize {
+        self.snapshot.load_full().crosscheck()
     }
 }
 

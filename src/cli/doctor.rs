@@ -63,8 +63,8 @@ impl Doctor {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let base = self.gateway.trim_end_matches('/').to_owned();
         let asking = Asking { documents, base, authorization };
-        runtime.block_on(self.ask(&asking, &mut findings));
-        client(&gateway, &self.gateway, &mut findings);
+        let private = runtime.block_on(self.ask(&asking, &mut findings));
+        client(&gateway, &self.gateway, &private, &mut findings);
         let told = findings.lines.join("\n");
         say(&told)?;
         match findings.bad {
@@ -73,9 +73,10 @@ impl Doctor {
         }
     }
 
-    async fn ask(&self, asking: &Asking, findings: &mut Findings) {
+    /// Asks the gateway everything; gives the prefixes that it calls private.
+    async fn ask(&self, asking: &Asking, findings: &mut Findings) -> Vec<String> {
         if !asking.who(findings).await {
-            return;
+            return Vec::new();
         }
         for module in &self.modules {
             asking.module(module, Wanted::Served, findings).await;
@@ -83,6 +84,7 @@ impl Doctor {
         for module in &self.denied {
             asking.module(module, Wanted::Denied, findings).await;
         }
+        asking.private().await
     }
 }
 
@@ -171,6 +173,13 @@ impl Asking {
         }
     }
 
+    /// The prefixes whose names a checksum database must not be asked about, from the gateway's page for `go`.
+    async fn private(&self) -> Vec<String> {
+        let page = self.get("/-/env").await.map(|(_, text)| text).unwrap_or_default();
+        let listed = page.lines().find_map(|line| line.strip_prefix("GONOSUMDB="));
+        listed.map(|list| list.split(',').map(str::to_owned).collect()).unwrap_or_default()
+    }
+
     /// An info of the newest version in a list.
     async fn newest(&self, path: &ModulePath, list: &str, findings: &mut Findings) {
         let Some(version) = list.lines().last().and_then(|line| line.split(' ').next()) else {
@@ -246,16 +255,37 @@ fn entry(netrc: &str, machine: &str) -> Option<String> {
     None
 }
 
-/// The settings of the `go` on the path.
-fn client(gateway: &str, given: &str, findings: &mut Findings) {
-    let setting = |name: &str| {
-        let output = Command::new("go")
-            .args(["env", name])
-            .output()
-            .ok()
-            .filter(|output| output.status.success())?;
-        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+/// A setting of the `go` on the path, if there is one.
+fn setting(name: &str) -> Option<String> {
+    let output = Command::new("go").args(["env", name]).output().ok()?;
+    let text = || String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    output.status.success().then(text)
+}
+
+/// Whether `go` keeps private names from the checksum database: the gateway refuses to ask it, and the build would fail.
+fn sums(private: &[String], findings: &mut Findings) {
+    let value = |name: &str| setting(name).unwrap_or_default();
+    if private.is_empty() || value("GOSUMDB") == "off" {
+        return;
+    }
+    let excepted = value("GONOSUMDB");
+    let covers = |pattern: &str, prefix: &str| {
+        let rest = prefix.strip_prefix(pattern);
+        pattern == "*" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
+    let left_out = |prefix: &&String| !excepted.split(',').any(|pattern| covers(pattern, prefix));
+    let missing: Vec<&str> = private.iter().filter(left_out).map(String::as_str).collect();
+    if missing.is_empty() {
+        return findings.good("GONOSUMDB has every private prefix");
+    }
+    findings.bad(
+        &format!("GONOSUMDB={excepted} lacks {}", missing.join(",")),
+        &format!("their sums are in no public database: go env -w GONOSUMDB={}", private.join(",")),
+    );
+}
+
+/// The settings of the `go` on the path.
+fn client(gateway: &str, given: &str, private: &[String], findings: &mut Findings) {
     let Some(proxies) = setting("GOPROXY") else {
         return findings.good("no go on the PATH: its settings were not looked at");
     };
@@ -277,4 +307,5 @@ fn client(gateway: &str, given: &str, findings: &mut Findings) {
             findings.bad(&format!("{name}={value}"), &remedy);
         }
     }
+    sums(private, findings);
 }

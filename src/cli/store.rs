@@ -150,7 +150,9 @@ impl Store {
 /// Scheme, host and port of a gateway, as `go` matches them: go 1.24 knows no paths here.
 pub(in crate::cli) fn gateway(text: &str) -> Result<String, Failure> {
     let bad = || {
-        Failure::Settings(format!("{text} is no gateway: write https://HOST or https://HOST:PORT"))
+        // what may hold a password or a key is not repeated
+        let shown = if text.contains(['@', '?', '#']) { "this" } else { text };
+        Failure::Settings(format!("{shown} is no gateway: write https://HOST or https://HOST:PORT"))
     };
     let url = Url::parse(text).map_err(|_| bad())?;
     if url.scheme() != "https" || !url.username().is_empty() || url.password().is_some() {

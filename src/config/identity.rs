@@ -78,6 +78,8 @@ pub struct JwtIssuer {
     pub keys_cooldown: Duration,
     /// Claims that become groups, as `CLAIM=VALUE`.
     pub claim_groups: Vec<String>,
+    /// Claims that a token must have, each with a value.
+    pub required_claims: Vec<(String, String)>,
     /// Algorithms that are taken, never an HMAC one.
     pub algorithms: Vec<String>,
     /// Where the groups stand, such as `realm_access.roles`.
@@ -198,6 +200,14 @@ pub(in crate::config) const JWT: Section = Section {
             doc: "Claims that become groups as CLAIM=VALUE, such as repository and ref of CI jobs.",
         },
         Key {
+            name: "required_claims",
+            form: Form::List,
+            preset: Preset::Value(""),
+            doc: "Claims a token must have, all of them: CLAIM=VALUE, where a list must hold VALUE, and \
+                  scope the word. For an issuer that serves others too, such as a public CI: \
+                  repository_owner=corp.",
+        },
+        Key {
             name: "algorithms",
             form: Form::List,
             preset: Preset::Value("RS256,PS256,ES256,ES384,EdDSA"),
@@ -280,6 +290,7 @@ fn read_issuer(table: &mut Table<'_>) -> Option<JwtIssuer> {
     let ca_file = table.maybe("ca_file", units::file);
     let keys_cooldown = table.one("keys_cooldown", units::duration);
     let claim_groups = table.list("claim_groups", units::text);
+    let required_claims = table.list("required_claims", required_claim);
     let algorithms = table.some("algorithms", algorithm);
     let groups_claim = table.one("groups_claim", units::text);
     let typ = table.some("typ", units::text);
@@ -295,6 +306,7 @@ fn read_issuer(table: &mut Table<'_>) -> Option<JwtIssuer> {
         },
         keys_cooldown: keys_cooldown?,
         claim_groups: claim_groups?,
+        required_claims: required_claims?,
         algorithms: algorithms?,
         groups_claim: groups_claim?,
         typ: typ?,
@@ -312,6 +324,18 @@ fn issuer(text: &str) -> Result<String, Wrong> {
         return Ok(text.to_owned());
     }
     Err(Wrong::value(text, "is no https URL", "write the issuer's https URL as its tokens have it"))
+}
+
+fn required_claim(text: &str) -> Result<(String, String), Wrong> {
+    match text.split_once('=') {
+        Some((claim, value)) if !claim.is_empty() && !value.is_empty() => {
+            Ok((claim.to_owned(), value.to_owned()))
+        }
+        _ => {
+            let remedy = "write CLAIM=VALUE, such as repository_owner=corp";
+            Err(Wrong::value(text, "is no claim with a value", remedy))
+        }
+    }
 }
 
 fn algorithm(text: &str) -> Result<String, Wrong> {

@@ -76,7 +76,10 @@ impl Fetcher {
                 self.found(record, CacheResult::Bypass);
                 Err(Error::NotHeld)
             }
-            Found::Nothing => self.fill(key, permit, record).await,
+            Found::Nothing => {
+                record.step(Stage::Authorize, || permit.admitted().map_err(Error::from))?;
+                self.fill(key, permit, record).await
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The gateway's own pages: who am I here, may I have this and why, and how do I set up my `go`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::gateway::Error;
@@ -10,6 +11,11 @@ use crate::goproxy::version::Version;
 use crate::head::Head;
 use crate::policy::Policy;
 use crate::policy::decision::Permit;
+use crate::policy::decision::Right;
+use crate::policy::explain;
+use crate::policy::explain::Ask;
+use crate::policy::explain::View;
+use crate::policy::gates::Circumstances;
 
 /// A page as it is sent.
 #[derive(Debug, Clone)]
@@ -80,9 +86,11 @@ fn plain(text: String) -> Page {
 
 fn whoami(permit: &Permit) -> Page {
     let caller = permit.caller();
+    let obtained: BTreeMap<_, _> = caller.groups_obtained().collect();
     let told = serde_json::json!({
         "principal": caller.principal(),
         "groups": caller.groups(),
+        "obtained": obtained,
         "method": crate::telemetry::labels::Label::text(caller.method()),
         "detail": caller.detail(),
         "limited_to": caller.limits(),
@@ -90,21 +98,39 @@ fn whoami(permit: &Permit) -> Page {
     Page { media_type: "application/json", text: format!("{told:#}\n") }
 }
 
-/// `/-/why?module=M[&version=V]`: the policy's answer for this very caller, without asking anybody for the module.
+/// `/-/why?module=M[&version=V][&action=A]`: the policy's answer for this very caller, without asking anybody for the
+/// module. With `as=PRINCIPAL` and any number of `group=GROUP` for somebody else, which needs the right to read the policy.
 fn why(permit: &Permit, head: &Head, policy: &Policy) -> Result<Page, Error> {
-    let asked = |name: &str| {
-        let query = head.query.as_deref().unwrap_or_default().as_bytes();
-        url::form_urlencoded::parse(query).find(|(key, _)| key == name).map(|(_, value)| value)
-    };
-    let path = asked("module").and_then(|path| ModulePath::parse(&path).ok());
+    let query = head.query.as_deref().unwrap_or_default().as_bytes();
+    let pairs: Vec<_> = url::form_urlencoded::parse(query).collect();
+    let asked = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| &**value);
+    let path = asked("module").and_then(|path| ModulePath::parse(path).ok());
     let path = path.ok_or(Error::Page("which module? ask /-/why?module=PATH&version=VERSION"))?;
     let version = match asked("version") {
         None => None,
         Some(version) => {
-            let parsed = Version::parse(&version).ok();
+            let parsed = Version::parse(version).ok();
             Some(parsed.ok_or(Error::Page("version is not canonical: vMAJOR.MINOR.PATCH"))?)
         }
     };
-    let told = policy.explain(permit.caller(), &path, version.as_ref());
-    Ok(plain(format!("{told}")))
+    let groups = pairs.iter().filter(|(key, _)| key == "group").map(|(_, value)| value.to_string());
+    let other = match asked("as") {
+        None => None,
+        Some(principal) => {
+            permit.operates(Right::PolicyRead)?;
+            Some(explain::imagined(principal, groups.collect()))
+        }
+    };
+    let ask = Ask {
+        caller: other.as_ref().unwrap_or_else(|| permit.caller()),
+        path: &path,
+        version: version.as_ref(),
+        action: asked("action"),
+        circumstances: Circumstances { source: head.peer.address.ip(), now: head.received },
+        view: if other.is_some() { View::All } else { View::Own },
+    };
+    let explained = policy.explain(ask).map_err(|_| Error::Page(ACTIONS))?;
+    Ok(plain(explained.to_string()))
 }
+
+const ACTIONS: &str = "no such action: list, download, sumdb or admit";

@@ -1,6 +1,8 @@
 //! go.mod files, read as laxly as the go command reads those of dependencies: a line it does not know is not wrong,
 //! but a file that is no go.mod at all (a sign-in page, a truncated one) is told apart.
 
+pub mod retract;
+
 /// What is read of a go.mod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GoMod {

@@ -1,6 +1,9 @@
 //! Somebody who was recognised: name, groups, and how they proved it.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
 
 use crate::goproxy::pattern::Case;
 use crate::goproxy::pattern::Prefix;
@@ -29,7 +32,39 @@ pub struct Caller {
     method: AuthMethod,
     detail: String,
     limits: Vec<String>,
+    known: Known,
+    obtained: Vec<String>,
 }
+
+/// The mark of one policy: what was made of a caller under one is worth nothing under another.
+#[derive(Debug, Clone, Default)]
+pub struct Mark(Arc<()>);
+
+impl PartialEq for Mark {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Mark {}
+
+/// What the policy made of a caller's names last. It follows from them, so callers are equal whatever it holds.
+#[derive(Debug, Default)]
+struct Known(ArcSwapOption<(Mark, Arc<str>)>);
+
+impl Clone for Known {
+    fn clone(&self) -> Self {
+        Self(ArcSwapOption::new(self.0.load_full()))
+    }
+}
+
+impl PartialEq for Known {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Known {}
 
 impl Caller {
     /// Somebody with a name: `user:<realm>:<id>`, and groups `group:<realm>:<name>`.
@@ -39,7 +74,20 @@ impl Caller {
         method: AuthMethod,
         detail: String,
     ) -> Self {
-        Self { principal, groups, method, detail, limits: Vec::new() }
+        Self {
+            principal,
+            groups,
+            method,
+            detail,
+            limits: Vec::new(),
+            obtained: Vec::new(),
+            known: Known::default(),
+        }
+    }
+
+    /// The same caller, with how each group was obtained, in their order.
+    pub(in crate::identity) fn obtained(self, obtained: Vec<String>) -> Self {
+        Self { obtained, ..self }
     }
 
     /// The same caller, good for modules below some prefixes only; without any, for all.
@@ -55,8 +103,7 @@ impl Caller {
 
     /// Nobody in particular.
     pub(in crate::identity) fn anonymous() -> Self {
-        let (principal, method) = ("any:anonymous".to_owned(), AuthMethod::Anonymous);
-        Self { principal, groups: Vec::new(), method, detail: String::new(), limits: Vec::new() }
+        Self::imagined("any:anonymous", Vec::new())
     }
 
     /// A caller for the suites of a policy and for tests: it never comes from a request.
@@ -65,8 +112,7 @@ impl Caller {
             "any:anonymous" => AuthMethod::Anonymous,
             _ => AuthMethod::Unknown,
         };
-        let (principal, detail) = (principal.to_owned(), String::new());
-        Self { principal, groups, method, detail, limits: Vec::new() }
+        Self::recognised(principal.to_owned(), groups, method, String::new())
     }
 
     /// `user:<realm>:<id>` or `any:anonymous`.
@@ -77,6 +123,33 @@ impl Caller {
     /// Groups, each `group:<realm>:<name>`.
     pub fn groups(&self) -> &[String] {
         &self.groups
+    }
+
+    /// Where the name comes from: `token`, `ldap/<server>`, `oidc/<alias>`, `mtls`; `anonymous` for nobody in particular.
+    pub fn realm(&self) -> &str {
+        let mut parts = self.principal.split(':');
+        match parts.next() {
+            Some("user") => parts.next().unwrap_or_default(),
+            _ => "anonymous",
+        }
+    }
+
+    /// What a policy makes of the caller's names, made once for each policy: `mark` is its, `make` works it out.
+    pub fn subjects(&self, mark: &Mark, make: impl FnOnce() -> Arc<str>) -> Arc<str> {
+        if let Some(known) = self.known.0.load().as_deref()
+            && known.0 == *mark
+        {
+            return Arc::clone(&known.1);
+        }
+        let subjects = make();
+        self.known.0.store(Some(Arc::new((mark.clone(), Arc::clone(&subjects)))));
+        subjects
+    }
+
+    /// Each group with how it was obtained, such as `claim groups` or `directory corp, through go-dev`; for `/-/whoami`.
+    pub fn groups_obtained(&self) -> impl Iterator<Item = (&str, &str)> {
+        let how = self.obtained.iter().map(String::as_str).chain(std::iter::repeat(""));
+        self.groups.iter().map(String::as_str).zip(how)
     }
 
     /// Whether nobody proved anything.
@@ -109,7 +182,7 @@ impl Caller {
     }
 }
 
-impl Observed for std::sync::Arc<Caller> {
+impl Observed for Arc<Caller> {
     fn note(&self, facts: &mut Facts) {
         facts.principal = Some(self.principal.clone());
         facts.groups.clone_from(&self.groups);
@@ -136,7 +209,18 @@ pub fn encode_name(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::encode_name;
+    use super::*;
+
+    #[test]
+    fn what_one_policy_made_of_a_caller_is_nothing_to_another() {
+        let caller = Caller::imagined("user:ldap/corp:alice", Vec::new());
+        let (first, second) = (Mark::default(), Mark::default());
+        assert_eq!(&*caller.subjects(&first, || Arc::from("a")), "a");
+        assert_eq!(&*caller.subjects(&first, || Arc::from("not asked again")), "a");
+        assert_eq!(&*caller.subjects(&second, || Arc::from("b")), "b");
+        assert_eq!(caller.realm(), "ldap/corp");
+        assert_eq!(Caller::anonymous().realm(), "anonymous");
+    }
 
     #[test]
     fn a_name_cannot_break_a_column_or_a_line() {

@@ -158,9 +158,13 @@ impl Jwt {
         let unreadable = || Refusal(AuthResult::Malformed, "claims cannot be read");
         let payload = token.split('.').nth(1).ok_or_else(unreadable)?;
         let claims: Value = decode_part(payload).ok_or_else(unreadable)?;
-        let wrong = || Refusal(AuthResult::WrongIssuer, "issuer is not configured");
-        let named = claims.get("iss").and_then(Value::as_str).ok_or_else(wrong)?;
-        self.issuers.iter().position(|issuer| issuer.settings.issuer == named).ok_or_else(wrong)
+        let wrong = |why| Refusal(AuthResult::WrongIssuer, why);
+        let named = claims.get("iss").ok_or_else(|| wrong("iss is missing"))?;
+        let named = named.as_str().ok_or_else(|| {
+            wrong(if named.is_array() { "iss is a list" } else { "iss is no string" })
+        })?;
+        let place = self.issuers.iter().position(|issuer| issuer.settings.issuer == named);
+        place.ok_or_else(|| wrong("issuer is not configured"))
     }
 }
 
@@ -210,31 +214,40 @@ impl Issuer {
         if claims.rest.contains_key("cnf") {
             return refuse(AuthResult::Malformed, "bound to a certificate, which is not supported");
         }
+        let mut required = self.settings.required_claims.iter();
+        if !required.all(|(claim, value)| holds(claims, claim, value)) {
+            return refuse(AuthResult::BadCredentials, "a required claim is missing or another");
+        }
         Ok(())
     }
 
     fn caller(&self, claims: &Claims) -> Caller {
         let realm = &self.settings.name;
         let principal = format!("user:oidc/{realm}:{}", encode_name(&claims.sub));
-        let listed = nested(&claims.rest, &self.settings.groups_claim).and_then(Value::as_array);
-        let listed = listed.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+        let source = &self.settings.groups_claim;
+        let listed = nested(&claims.rest, source).and_then(Value::as_array);
+        let listed = listed.into_iter().flatten().filter_map(Value::as_str);
+        let listed = listed.map(|group| (group.to_owned(), source));
         // workload identities carry no groups: what they are about becomes one, such as repository=owner/name
         let about = self.settings.claim_groups.iter().filter_map(|claim| {
             let value = nested(&claims.rest, claim).and_then(Value::as_str)?;
-            Some(format!("{claim}={value}"))
+            Some((format!("{claim}={value}"), claim))
         });
-        let groups = listed
+        let (groups, obtained) = listed
             .chain(about)
             .take(GROUPS_LIMIT)
-            .map(|group| format!("group:oidc/{realm}:{}", encode_name(&group)))
-            .collect();
+            .map(|(group, claim)| {
+                let group = format!("group:oidc/{realm}:{}", encode_name(&group));
+                (group, format!("claim {claim}"))
+            })
+            .unzip();
         let id = claims.jti.as_deref().map(encode_name).unwrap_or_default();
         let detail = format!(
             "JWT {id} of {}, good until {}",
             self.settings.issuer,
             rfc3339_seconds(claims.exp)
         );
-        Caller::recognised(principal, groups, AuthMethod::Jwt, detail)
+        Caller::recognised(principal, groups, AuthMethod::Jwt, detail).obtained(obtained)
     }
 }
 
@@ -251,8 +264,8 @@ fn check_header(token: &str) -> Result<Header, Refusal> {
     let [header, _, _] = parts.as_slice() else { return Err(malformed("not three parts")) };
     let header: Value = decode_part(header).ok_or_else(|| malformed("header cannot be read"))?;
     let header = header.as_object().ok_or_else(|| malformed("header is no object"))?;
-    if FORBIDDEN_HEADERS.iter().any(|name| header.contains_key(*name)) {
-        return Err(Refusal(AuthResult::WrongAlgorithm, "header names a key or an extension"));
+    if let Some((_, why)) = FORBIDDEN_HEADERS.iter().find(|(name, _)| header.contains_key(*name)) {
+        return Err(Refusal(AuthResult::WrongAlgorithm, why));
     }
     let text = |name: &str, why| match header.get(name) {
         None => Ok(None),
@@ -286,6 +299,7 @@ fn verify(token: &str, kid: Option<&str>, keys: &KeySet) -> Result<Claims, Refus
         ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
             Refusal(AuthResult::WrongAlgorithm, "alg")
         }
+        ErrorKind::MissingRequiredClaim(_) => Refusal(AuthResult::Malformed, "a claim is missing"),
         _ => Refusal(AuthResult::Malformed, "claims are missing or of the wrong type"),
     })
 }
@@ -315,8 +329,29 @@ fn decode_part(part: &str) -> Option<Value> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
 }
 
-/// A claim by its path, such as `realm_access.roles`.
+/// Whether a claim is a value, or a list of which one is; `scope` is a list of words (RFC 8693).
+fn holds(claims: &Claims, claim: &str, value: &str) -> bool {
+    let is = |found: &Value| match found {
+        Value::String(text) => text == value,
+        Value::Bool(switch) => value.parse() == Ok(*switch),
+        Value::Number(number) => value.parse().as_ref().is_ok_and(|wanted| number == wanted),
+        Value::Null | Value::Array(_) | Value::Object(_) => false,
+    };
+    match nested(&claims.rest, claim) {
+        _ if claim == "sub" => claims.sub == value,
+        Some(Value::String(words)) if claim == "scope" => {
+            words.split(' ').any(|word| word == value)
+        }
+        Some(Value::Array(several)) => several.iter().any(is),
+        found => found.is_some_and(is),
+    }
+}
+
+/// A claim by its name, which may be a URL, or by its path, such as `realm_access.roles`.
 fn nested<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    if let Some(found) = claims.get(path) {
+        return Some(found);
+    }
     let mut names = path.split('.');
     let mut found = claims.get(names.next()?)?;
     for name in names {
@@ -326,7 +361,15 @@ fn nested<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
 }
 
 /// Headers that would let a token bring its own key, or change what is signed.
-const FORBIDDEN_HEADERS: [&str; 7] = ["crit", "jku", "x5u", "x5c", "jwk", "zip", "b64"];
+const FORBIDDEN_HEADERS: [(&str, &str); 7] = [
+    ("crit", "header has crit"),
+    ("jku", "header has jku"),
+    ("x5u", "header has x5u"),
+    ("x5c", "header has x5c"),
+    ("jwk", "header has jwk"),
+    ("zip", "header has zip"),
+    ("b64", "header has b64"),
+];
 /// A key id is a map key, never a path or a query.
 const KID_LIMIT_BYTES: usize = 128;
 /// Longer subjects are no names.

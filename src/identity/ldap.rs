@@ -47,6 +47,7 @@ use crate::identity::ldap::breaker::Breaker;
 use crate::identity::ldap::connection::Bound;
 use crate::identity::ldap::connection::Lost;
 use crate::identity::ldap::connection::Pool;
+use crate::identity::ldap::groups::Reached;
 use crate::identity::remembered::Fingerprint;
 use crate::identity::remembered::NoRandomness;
 use crate::identity::remembered::Outcome;
@@ -108,7 +109,7 @@ struct Server {
 /// What one server says about a name and a password.
 enum Said {
     /// Who it is, and their groups.
-    Known { id: String, groups: Vec<String> },
+    Known { id: String, groups: Vec<Reached> },
     /// It is not them, with a reason for the audit.
     Unknown(String),
 }
@@ -260,10 +261,17 @@ impl Directory {
         };
         let realm = &self.settings.name;
         let principal = format!("user:ldap/{realm}:{}", encode_name(&id));
-        let groups =
-            groups.iter().map(|name| format!("group:ldap/{realm}:{}", encode_name(name))).collect();
+        let (groups, obtained) = groups
+            .iter()
+            .map(|Reached { name, through }| {
+                let how = through.as_ref().map(|below| format!(", through {}", encode_name(below)));
+                let how = format!("directory {realm}{}", how.unwrap_or_default());
+                (format!("group:ldap/{realm}:{}", encode_name(name)), how)
+            })
+            .unzip();
         let detail = format!("directory {realm}");
-        Ok(Arc::new(Caller::recognised(principal, groups, AuthMethod::Ldap, detail)))
+        let caller = Caller::recognised(principal, groups, AuthMethod::Ldap, detail);
+        Ok(Arc::new(caller.obtained(obtained)))
     }
 
     async fn ask(&self, server: &Server, user: &str, password: &str) -> Result<Said, Lost> {

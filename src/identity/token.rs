@@ -206,7 +206,7 @@ pub struct Tokens {
 
 #[derive(Debug, Default)]
 struct Known {
-    by_sum: HashMap<String, Issued>,
+    by_sum: HashMap<Sum, (Issued, Arc<Caller>)>,
     fault: Option<String>,
 }
 
@@ -249,7 +249,7 @@ impl Tokens {
                 detail: detail.to_owned(),
             })
         };
-        let Some(issued) = known.by_sum.get(&Sum::of(token.as_bytes()).to_string()) else {
+        let Some((issued, caller)) = known.by_sum.get(&Sum::of(token.as_bytes())) else {
             return refused(AuthResult::BadCredentials, "unknown token");
         };
         if issued.revoked.is_some() {
@@ -258,12 +258,7 @@ impl Tokens {
         if issued.expires <= self.clock.unix_seconds() {
             return refused(AuthResult::Expired, &issued.name);
         }
-        let principal = format!("user:token:{}", encode_name(&issued.name));
-        let groups =
-            issued.groups.iter().map(|name| format!("group:token:{}", encode_name(name))).collect();
-        let detail = format!("gateway token, good until {}", rfc3339_seconds(issued.expires));
-        let caller = Caller::recognised(principal, groups, AuthMethod::Token, detail);
-        Ok(Arc::new(caller.limited(issued.modules.clone())))
+        Ok(Arc::clone(caller))
     }
 }
 
@@ -288,10 +283,25 @@ impl Authenticator for Tokens {
     }
 }
 
+/// Whoever shows a token. Made when the file is read, not with each request.
+fn caller(issued: &Issued) -> Caller {
+    let principal = format!("user:token:{}", encode_name(&issued.name));
+    let groups =
+        issued.groups.iter().map(|name| format!("group:token:{}", encode_name(name))).collect();
+    let detail = format!("gateway token, good until {}", rfc3339_seconds(issued.expires));
+    let obtained = vec!["issued with the token".to_owned(); issued.groups.len()];
+    let caller = Caller::recognised(principal, groups, AuthMethod::Token, detail);
+    caller.obtained(obtained).limited(issued.modules.clone())
+}
+
 fn load(file: &TokenFile) -> Known {
     match file.list() {
         Ok(tokens) => {
-            let by_sum = tokens.into_iter().map(|token| (token.sha256.clone(), token)).collect();
+            let by_sum = tokens.into_iter().filter_map(|token| {
+                let caller = Arc::new(caller(&token));
+                Some((Sum::from_hex(&token.sha256)?, (token, caller)))
+            });
+            let by_sum = by_sum.collect();
             Known { by_sum, fault: None }
         }
         Err(error) => {

@@ -5,6 +5,7 @@ use std::io;
 use std::io::Read as _;
 use std::path::Path;
 
+use crate::content::Sum;
 use crate::policy::loader::LoadError;
 use crate::policy::loader::MODEL;
 
@@ -23,18 +24,34 @@ impl Files {
                 "rules/20-teams/payments.csv",
                 include_str!("../../policies/rules/20-teams/payments.csv"),
             ),
+            (
+                "rules/20-teams/platform.csv",
+                include_str!("../../policies/rules/20-teams/platform.csv"),
+            ),
+            ("rules/80-operators.csv", include_str!("../../policies/rules/80-operators.csv")),
             ("rules/90-security.csv", include_str!("../../policies/rules/90-security.csv")),
+            ("rules/99-emergency.csv", include_str!("../../policies/rules/99-emergency.csv")),
+            ("gates.toml", include_str!("../../policies/gates.toml")),
             ("tests/baseline.toml", include_str!("../../policies/tests/baseline.toml")),
+            ("tests/operators.toml", include_str!("../../policies/tests/operators.toml")),
+            ("tests/security.toml", include_str!("../../policies/tests/security.toml")),
+            ("tests/teams.toml", include_str!("../../policies/tests/teams.toml")),
         ];
         Self(files.map(|(name, text)| (name.to_owned(), text.to_owned())).into())
     }
 
-    /// Reads a directory: model.conf, roles.csv, rules/ and tests/, each folder to its depth, sorted by name.
+    /// Reads a directory: model.conf, roles.csv, what is there of gates.toml and lint-allow.toml, rules/ and tests/,
+    /// each folder to its depth, sorted by name.
     pub(in crate::policy) fn read(directory: &Path) -> Result<Self, LoadError> {
         let mut reading = Reading { directory, files: Vec::new(), problems: Vec::new() };
         reading.top();
         for name in ["model.conf", "roles.csv"] {
             reading.file(name);
+        }
+        for name in [GATES, LINT_ALLOW] {
+            if directory.join(name).exists() {
+                reading.file(name);
+            }
         }
         for (folder, ending) in [("rules", ".csv"), ("tests", ".toml")] {
             let mut names = Vec::new();
@@ -57,9 +74,31 @@ impl Files {
         }
     }
 
+    /// Files from elsewhere than a directory.
+    #[cfg(test)]
+    pub(in crate::policy) fn of(files: Vec<(String, String)>) -> Self {
+        Self(files)
+    }
+
     /// Names and texts.
     pub(in crate::policy) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    /// The same without expectations, which decide nothing.
+    pub(in crate::policy) fn deciding(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.iter().filter(|(name, _)| *name != LINT_ALLOW && !name.starts_with("tests/"))
+    }
+
+    /// The text of one file, if it is there.
+    pub(in crate::policy) fn text(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(known, _)| *known == name).map(|(_, text)| text)
+    }
+
+    /// A digest over everything, to tell whether something changed.
+    pub(in crate::policy) fn digest(&self) -> Sum {
+        let sized = |(name, text): (&str, &str)| format!("{name}\0{}\0{text}\0", text.len());
+        Sum::of(self.iter().map(sized).collect::<String>().as_bytes())
     }
 }
 
@@ -149,7 +188,11 @@ fn is_beside(name: &str) -> bool {
 }
 
 /// What a policy directory holds.
-const KNOWN: [&str; 4] = ["model.conf", "roles.csv", "rules", "tests"];
+const KNOWN: [&str; 6] = ["model.conf", "roles.csv", GATES, LINT_ALLOW, "rules", "tests"];
+/// Named conditions.
+pub(in crate::policy) const GATES: &str = "gates.toml";
+/// Findings that were looked at and accepted.
+pub(in crate::policy) const LINT_ALLOW: &str = "lint-allow.toml";
 /// A rule has about a hundred bytes.
 const FILE_LIMIT_BYTES: u64 = 32 << 20;
 /// Folders stand for owners; nobody has more levels of them.

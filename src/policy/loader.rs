@@ -1,14 +1,21 @@
-//! The strict reader: a policy loads whole, or every problem is told with its file and line.
+//! The strict reader: a policy loads whole, or every problem is told with its file, line and column.
 
+pub(in crate::policy) mod line;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::policy::files::Files;
+use crate::policy::gates::Gates;
+use crate::policy::loader::line::Line;
+use crate::policy::loader::line::Wrong;
+use crate::policy::overlay::Deny;
 use crate::policy::roles::Roles;
-use crate::policy::rule;
-use crate::policy::rule::Effect;
 use crate::policy::rule::Rule;
 
 /// Every problem of a policy, one a line.
@@ -18,6 +25,11 @@ pub struct LoadError(Vec<String>);
 impl LoadError {
     pub(in crate::policy) const fn of(problems: Vec<String>) -> Self {
         Self(problems)
+    }
+
+    /// The problems, each with its place.
+    pub fn problems(&self) -> &[String] {
+        &self.0
     }
 }
 
@@ -32,11 +44,44 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// Rows and roles that were read.
+/// Where a row stands, and what stands there about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::policy) struct Origin {
+    pub(in crate::policy) file: Arc<str>,
+    /// From 1; 0 for an emergency deny, which stands in no file of the policy.
+    pub(in crate::policy) line: usize,
+    /// Of the file's last `# owner: …` line above the row: whom a refused caller may ask.
+    pub(in crate::policy) owner: Option<Arc<str>>,
+    /// Of the `# reason: …` line directly above the row: what a refused caller is told.
+    pub(in crate::policy) reason: Option<Arc<str>>,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => out.write_str(&self.file),
+            line => write!(out, "{}:{line}", self.file),
+        }
+    }
+}
+
+/// A row that gives somebody a role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::policy) struct Part {
+    pub(in crate::policy) member: String,
+    pub(in crate::policy) role: String,
+    pub(in crate::policy) origin: Origin,
+}
+
+/// Rows, roles and conditions that were read.
 #[derive(Debug, Default)]
 pub(in crate::policy) struct Loaded {
     pub(in crate::policy) rules: Vec<Rule>,
+    /// Where each rule stands, in the same order.
+    pub(in crate::policy) origins: Vec<Origin>,
+    pub(in crate::policy) parts: Vec<Part>,
     pub(in crate::policy) roles: Roles,
+    pub(in crate::policy) gates: Gates,
 }
 
 impl Loaded {
@@ -48,7 +93,9 @@ impl Loaded {
                 "model.conf" if text != MODEL => {
                     let remedy =
                         "use the model.conf of this release; the language of rules is fixed";
-                    reading.problem(name, 1, &format!("it differs from the shipped one: {remedy}"));
+                    reading
+                        .problems
+                        .push(format!("{name}:1:1: it differs from the shipped one: {remedy}"));
                 }
                 name if name == "roles.csv" || name.starts_with("rules/") => {
                     reading.file(name, text);
@@ -56,7 +103,20 @@ impl Loaded {
                 _ => {}
             }
         }
-        reading.finish()
+        reading.finish(files.text("gates.toml"))
+    }
+}
+
+impl Loaded {
+    /// Adds emergency denies after all rows of files.
+    pub(in crate::policy) fn add(&mut self, denies: &[Deny]) -> Result<(), LoadError> {
+        for deny in denies {
+            let rule =
+                deny.rule().map_err(|what| LoadError(vec![format!("{}: {what}", deny.id)]))?;
+            self.rules.push(rule);
+            self.origins.push(deny.origin());
+        }
+        Ok(())
     }
 }
 
@@ -64,195 +124,141 @@ impl Loaded {
 #[derive(Debug, Default)]
 struct Reading {
     rules: Vec<Rule>,
-    pairs: Vec<(String, String)>,
-    ids: HashMap<String, String>,
+    origins: Vec<Origin>,
+    parts: Vec<Part>,
+    ids: HashMap<String, usize>,
     rows: HashMap<String, String>,
-    wanted: Vec<(String, String)>,
     problems: Vec<String>,
 }
 
 impl Reading {
-    fn problem(&mut self, file: &str, line: usize, what: &str) {
-        self.problems.push(format!("{file}:{line}: {what}"));
-    }
-
     fn file(&mut self, name: &str, text: &str) {
-        for (at, line) in text.split('\n').enumerate().map(|(at, line)| (at + 1, line)) {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
+        let file: Arc<str> = Arc::from(name);
+        let (mut owner, mut reason) = (None, None);
+        let mut last = 0;
+        for (number, line) in text.split('\n').enumerate().map(|(at, line)| (at + 1, line)) {
+            last = number;
+            let read = Line::read(line);
+            let stray = reason.is_some() && !matches!(read, Ok(Line::Rule(_)));
+            if stray {
+                self.problem(name, number, &STRAY_REASON);
             }
-            if let Err(what) = self.line(&format!("{name}:{at}"), line) {
-                self.problem(name, at, &what);
+            let origin = Origin {
+                file: Arc::clone(&file),
+                line: number,
+                owner: Option::clone(&owner),
+                reason: reason.take(),
+            };
+            let taken = match read {
+                Ok(Line::Nothing) => Ok(()),
+                Ok(Line::Owner(text)) => {
+                    owner = Some(Arc::from(text));
+                    Ok(())
+                }
+                Ok(Line::Reason(text)) => {
+                    reason = Some(Arc::from(text));
+                    Ok(())
+                }
+                Ok(Line::Rule(rule)) => self.rule(rule, origin),
+                Ok(Line::Part { member, role }) => self.part(Part { member, role, origin }),
+                Err(wrong) => Err(wrong),
+            };
+            if let Err(wrong) = taken {
+                self.problem(name, number, &wrong);
             }
+        }
+        if reason.is_some() {
+            self.problem(name, last, &STRAY_REASON);
         }
         if self.rules.len() > RULES_LIMIT {
-            self.problem(name, 1, "over 200,000 rules: use prefixes instead of single paths");
+            let what = "over 200,000 rules: use prefixes instead of single paths".into();
+            self.problem(name, 1, &Wrong { column: 1, what });
         }
     }
 
-    fn line(&mut self, place: &str, line: &str) -> Result<(), String> {
-        plain(line)?;
-        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-        if fields.iter().any(|field| field.is_empty()) {
-            return Err("a field is empty: give a value, or * for any".to_owned());
-        }
-        if fields.iter().any(|field| field.len() > FIELD_LIMIT_BYTES) {
-            return Err("a field is over 1 KiB".to_owned());
-        }
-        match fields.as_slice() {
-            ["p", id, subject, target, range, action, effect] => {
-                let rule = row([id, subject, target, range, action, effect])?;
-                self.once(place, &rule)?;
-                if subject.starts_with("role:") {
-                    self.wanted.push((place.to_owned(), (*subject).to_owned()));
-                }
-                self.rules.push(rule);
-                Ok(())
-            }
-            ["g", member, role] => {
-                check_subject(member)?;
-                if !role.starts_with("role:") || check_subject(role).is_err() {
-                    return Err(format!("{role} is no role: write role:NAME"));
-                }
-                self.first(role_row(member, role), place)?;
-                self.pairs.push(((*member).to_owned(), (*role).to_owned()));
-                Ok(())
-            }
-            ["p", ..] => Err(format!("a rule has 7 columns, this one {}", fields.len())),
-            ["g", ..] => Err(format!("a role has 3 columns, this one {}", fields.len())),
-            _ => Err("a row begins with p or g; comments have a line of their own".to_owned()),
-        }
+    fn problem(&mut self, file: &str, line: usize, Wrong { column, what }: &Wrong) {
+        self.problems.push(format!("{file}:{line}:{column}: {what}"));
     }
 
-    fn once(&mut self, place: &str, rule: &Rule) -> Result<(), String> {
-        if let Some(first) = self.ids.insert(rule.id.clone(), place.to_owned()) {
-            return Err(format!("the id {} stands at {first} already", rule.id));
+    fn rule(&mut self, rule: Rule, origin: Origin) -> Result<(), Wrong> {
+        if let Some(first) = self.ids.get(&rule.id).and_then(|place| self.origins.get(*place)) {
+            return Err(Wrong::row(format!("the id {} stands at {first} already", rule.id)));
         }
-        self.first(rule.columns().split_off(1).join(","), place)
+        self.first(rule.columns().split_off(1).join(","), &origin)?;
+        self.ids.insert(rule.id.clone(), self.rules.len());
+        self.rules.push(rule);
+        self.origins.push(origin);
+        Ok(())
     }
 
-    fn first(&mut self, columns: String, place: &str) -> Result<(), String> {
+    fn part(&mut self, part: Part) -> Result<(), Wrong> {
+        self.first(format!("g,{},{}", part.member, part.role), &part.origin)?;
+        self.parts.push(part);
+        Ok(())
+    }
+
+    fn first(&mut self, columns: String, origin: &Origin) -> Result<(), Wrong> {
         match self.rows.entry(columns) {
-            Entry::Occupied(first) => Err(format!("{} says the same: remove one", first.get())),
+            Entry::Occupied(first) => {
+                Err(Wrong::row(format!("{} says the same: remove one", first.get())))
+            }
             Entry::Vacant(free) => {
-                free.insert(place.to_owned());
+                free.insert(origin.to_string());
                 Ok(())
             }
         }
     }
 
-    /// Where a member's first step to a role stands.
-    fn step_of(&self, member: &str) -> &str {
-        let pair = self.pairs.iter().find(|(one, _)| one == member);
-        let place = pair.and_then(|(member, role)| self.rows.get(&role_row(member, role)));
-        place.map_or("roles.csv", String::as_str)
-    }
-
-    fn finish(mut self) -> Result<Loaded, LoadError> {
-        let defined: BTreeSet<&str> = self.pairs.iter().map(|(_, role)| role.as_str()).collect();
-        for (place, role) in &self.wanted {
-            if !defined.contains(role.as_str()) {
-                self.problems.push(format!(
-                    "{place}: nobody plays {role}: add a g row, or correct the name"
-                ));
-            }
-        }
+    fn finish(mut self, gates: Option<&str>) -> Result<Loaded, LoadError> {
+        self.check_roles();
         if self.rules.is_empty() {
             self.problems.push("rules: there is no rule: nobody could have anything".to_owned());
         }
-        let roles = Roles::close(&self.pairs).unwrap_or_else(|role| {
-            let place = self.step_of(&role);
-            let problem = format!("{place}: {role} leads back to itself: remove one of its steps");
+        let pairs: Vec<(&str, &str)> =
+            self.parts.iter().map(|part| (part.member.as_str(), part.role.as_str())).collect();
+        let roles = Roles::close(&pairs).unwrap_or_else(|role| {
+            let part = self.parts.iter().find(|part| part.member == role);
+            let place = part.map_or_else(String::new, |part| part.origin.to_string());
+            let problem =
+                format!("{place}:1: {role} leads back to itself: remove one of its steps");
             self.problems.push(problem);
             Roles::default()
         });
+        let gates =
+            gates.map_or_else(|| Ok(Gates::default()), |text| Gates::read(text, &self.rules));
+        let gates = gates.unwrap_or_else(|problems| {
+            self.problems.extend(problems);
+            Gates::default()
+        });
         if self.problems.is_empty() {
-            Ok(Loaded { rules: self.rules, roles })
+            let Self { rules, origins, parts, .. } = self;
+            Ok(Loaded { rules, origins, parts, roles, gates })
         } else {
             Err(LoadError(self.problems))
         }
     }
-}
 
-/// The columns of a role row; no rule has these.
-fn role_row(member: &str, role: &str) -> String {
-    format!("g,{member},{role}")
-}
-
-/// Bytes that somebody could read as something else are refused, wherever they stand.
-fn plain(line: &str) -> Result<(), String> {
-    let refused =
-        line.bytes().find(|byte| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\''));
-    let what = match refused {
-        None => return Ok(()),
-        Some(b'\t') => "a tab: use blanks",
-        Some(b'\r') => "a carriage return: save the file with LF line ends",
-        Some(b'"' | b'\'') => "a quote: fields are not quoted",
-        Some(_) => "a byte that is not printable ASCII",
-    };
-    Err(what.to_owned())
-}
-
-fn row([id, subject, target, range, action, effect]: [&str; 6]) -> Result<Rule, String> {
-    if !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) || id.len() > 48 {
-        return Err(format!("{id} is no id: at most 48 letters, digits, - _ and ."));
-    }
-    check_subject(subject)?;
-    let effect = match effect {
-        "allow" => Effect::Allow,
-        "deny" => Effect::Deny,
-        other => return Err(format!("{other} is no effect: write allow or deny")),
-    };
-    match (action, effect) {
-        ("list" | "download" | "sumdb" | "read", _) | ("*", Effect::Deny) => {}
-        ("*", Effect::Allow) => return Err("* is for deny rules: write read".to_owned()),
-        (other, _) => {
-            return Err(format!("{other} is no action: write list, download, sumdb or read"));
+    /// A rule for a role that nobody can play is a slip of the pen, in an allow row as much as in a deny row.
+    fn check_roles(&mut self) {
+        let played: BTreeSet<&str> = self.parts.iter().map(|part| part.role.as_str()).collect();
+        let mut missing: BTreeMap<String, &str> = BTreeMap::new();
+        for (rule, origin) in self.rules.iter().zip(&self.origins) {
+            if rule.subject.starts_with("role:") && !played.contains(rule.subject.as_str()) {
+                missing.insert(origin.to_string(), &rule.subject);
+            }
         }
+        self.problems.extend(missing.into_iter().map(|(place, role)| {
+            format!("{place}:1: nobody plays {role}: add a g row, or correct the name")
+        }));
     }
-    if target.split('/').count() > ELEMENTS_LIMIT {
-        return Err("a pattern has at most 64 elements".to_owned());
-    }
-    rule::check_range(range)?;
-    Ok(Rule {
-        id: id.to_owned(),
-        subject: subject.to_owned(),
-        target: rule::target(target, effect)?,
-        range: range.to_owned(),
-        action: action.to_owned(),
-        effect,
-    })
 }
 
-fn check_subject(subject: &str) -> Result<(), String> {
-    let plain = |name: &str| {
-        !name.is_empty()
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@/+=-%".contains(&b))
-    };
-    let good = match subject.split_once(':') {
-        Some(("any", name)) => matches!(name, "authenticated" | "anonymous"),
-        Some(("role", name)) => plain(name),
-        Some(("user" | "group", rest)) => rest
-            .split_once(':')
-            .is_some_and(|(realm, name)| plain(realm) && plain(&name.replace(':', ""))),
-        _ => false,
-    };
-    if good {
-        return Ok(());
-    }
-    Err(format!(
-        "{subject} is no subject: write user:REALM:ID, group:REALM:NAME, role:NAME or any:authenticated"
-    ))
-}
-
+const STRAY_REASON: Wrong =
+    Wrong { column: 1, what: Cow::Borrowed("a reason stands on the line directly above its rule") };
 /// The shipped model, the only one that is taken.
 pub(in crate::policy) const MODEL: &str = include_str!("../../policies/model.conf");
 /// More are a sign of single paths where prefixes would do.
 const RULES_LIMIT: usize = 200_000;
-/// No path is longer.
-const FIELD_LIMIT_BYTES: usize = 1024;
-/// No path is deeper.
-const ELEMENTS_LIMIT: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ pub(in crate::policy) struct Roles(BTreeMap<String, BTreeSet<String>>);
 
 impl Roles {
     /// Follows pairs of member and role; a role that reaches itself is an error, which names it.
-    pub(in crate::policy) fn close(pairs: &[(String, String)]) -> Result<Self, String> {
+    pub(in crate::policy) fn close(pairs: &[(&str, &str)]) -> Result<Self, String> {
         let mut direct: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (member, role) in pairs {
             direct.entry(member).or_default().push(role);
@@ -19,11 +19,11 @@ impl Roles {
             let mut reached = BTreeSet::new();
             let mut waiting = vec![*member];
             while let Some(one) = waiting.pop() {
-                for role in direct.get(one).into_iter().flatten() {
-                    if role == member {
+                for role in direct.get(one).into_iter().flatten().copied() {
+                    if role == *member {
                         return Err((*member).to_owned());
                     }
-                    if reached.insert((*role).to_owned()) {
+                    if reached.insert(role.to_owned()) {
                         waiting.push(role);
                     }
                 }

@@ -8,7 +8,7 @@ use crate::goproxy::version;
 use crate::goproxy::version::Version;
 
 /// What a row does when it applies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::policy) enum Effect {
     Allow,
     Deny,
@@ -24,20 +24,62 @@ impl Effect {
 }
 
 /// What a request wants to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(in crate::policy) enum Action {
+    /// Learn which versions there are.
     List,
+    /// Have a version.
     Download,
+    /// Have its sums looked up.
     Sumdb,
+    /// Be the first for whom a version enters the tiers.
+    Admit,
+    /// Make the tiers forget.
+    Purge,
+    /// Ask what the policy says about others.
+    PolicyRead,
+    /// Have the policy read again.
+    PolicyWrite,
+    /// Search the audit.
+    AuditRead,
+    /// Take the audit away.
+    AuditExport,
+    /// Everything else that operators do.
+    Admin,
 }
 
 impl Action {
+    /// Those about modules.
+    pub(in crate::policy) const OF_MODULES: [Self; 4] =
+        [Self::List, Self::Download, Self::Sumdb, Self::Admit];
+    /// Those about the gateway itself: their rows name `@gateway`.
+    pub(in crate::policy) const OF_OPERATORS: [Self; 6] = [
+        Self::Purge,
+        Self::PolicyRead,
+        Self::PolicyWrite,
+        Self::AuditRead,
+        Self::AuditExport,
+        Self::Admin,
+    ];
+
     pub(in crate::policy) const fn word(self) -> &'static str {
         match self {
             Self::List => "list",
             Self::Download => "download",
             Self::Sumdb => "sumdb",
+            Self::Admit => "admit",
+            Self::Purge => "purge",
+            Self::PolicyRead => "policy.read",
+            Self::PolicyWrite => "policy.write",
+            Self::AuditRead => "audit.read",
+            Self::AuditExport => "audit.export",
+            Self::Admin => "admin",
         }
+    }
+
+    /// The action of a word, `read` and `*` aside.
+    pub(in crate::policy) fn of(word: &str) -> Option<Self> {
+        Self::OF_MODULES.into_iter().chain(Self::OF_OPERATORS).find(|one| one.word() == word)
     }
 }
 
@@ -50,12 +92,22 @@ pub(in crate::policy) struct Rule {
     pub(in crate::policy) target: String,
     /// As [`check_range`] takes it.
     pub(in crate::policy) range: String,
-    /// list, download, sumdb, read or `*`.
+    /// The word of an [`Action`], `read` or `*`.
     pub(in crate::policy) action: String,
     pub(in crate::policy) effect: Effect,
 }
 
-/// What is asked for, as the matcher reads it.
+/// What is asked for, without a copy of it: the key by which decisions are remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::policy) struct Question<'a> {
+    /// A module path, or a resource such as `@sumdb`.
+    pub(in crate::policy) name: &'a str,
+    /// A canonical version, or nothing.
+    pub(in crate::policy) version: &'a str,
+    pub(in crate::policy) action: Action,
+}
+
+/// What is asked for, as the matchers read it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::policy) struct Asked {
     /// `public PATH`, `private PATH` or `resource NAME`.
@@ -63,6 +115,13 @@ pub(in crate::policy) struct Asked {
     /// A canonical version, or nothing.
     pub(in crate::policy) version: String,
     pub(in crate::policy) action: Action,
+}
+
+impl Asked {
+    /// The path or name.
+    pub(in crate::policy) fn name(&self) -> &str {
+        self.module.split_once(' ').map_or("", |(_, name)| name)
+    }
 }
 
 impl Rule {
@@ -116,11 +175,10 @@ pub(in crate::policy) fn target(text: &str, effect: Effect) -> Result<String, St
         _ => {}
     }
     if let Some(name) = text.strip_prefix('@') {
-        let known = RESOURCES.contains(&name);
-        return if known {
+        return if RESOURCES.contains(&name) {
             Ok(format!("resource {text}"))
         } else {
-            Err(format!("{text} is no resource: write @sumdb"))
+            Err(format!("{text} is no resource: write @sumdb or @gateway"))
         };
     }
     if let Some(path) = text.strip_prefix('=') {
@@ -201,6 +259,11 @@ fn bounds(range: &str) -> impl Iterator<Item = (Side, &str)> {
     })
 }
 
+/// The versions that a range names.
+pub(in crate::policy) fn limits(range: &str) -> impl Iterator<Item = &str> {
+    bounds(range).map(|(_, limit)| limit).filter(|limit| Version::parse(limit).is_ok())
+}
+
 /// Whether a subject stands in a set that is joined by newlines.
 pub(in crate::policy) fn subject_in(subjects: &str, subject: &str) -> bool {
     subjects.split('\n').any(|one| one == subject)
@@ -208,7 +271,7 @@ pub(in crate::policy) fn subject_in(subjects: &str, subject: &str) -> bool {
 
 /// Whether an action column means an action.
 pub(in crate::policy) fn action_matches(asked: &str, column: &str) -> bool {
-    column == asked || column == "*" || column == "read"
+    column == asked || column == "*" || (column == READ && READING.contains(&asked))
 }
 
 /// Whether a target means what is asked for.
@@ -253,5 +316,31 @@ fn within(asked: &Version, side: Side, limit: &str) -> bool {
     }
 }
 
+/// Whether an action and a target can stand in one row: operators act on the gateway, all others on modules.
+pub(in crate::policy) fn check_action(
+    action: &str,
+    target: &str,
+    effect: Effect,
+) -> Result<(), String> {
+    let operators = Action::of(action).is_some_and(|one| Action::OF_OPERATORS.contains(&one));
+    match (action, effect, target) {
+        ("*", Effect::Deny, _) => Ok(()),
+        ("*", Effect::Allow, _) => Err("* is for deny rules: write read, or one action".to_owned()),
+        (_, _, "@gateway") if operators => Ok(()),
+        (_, _, "@gateway") => Err(format!("{action} is no action on @gateway: write {OPERATORS}")),
+        (_, _, _) if operators => Err(format!("{action} is an action on @gateway alone")),
+        ("sumdb" | READ, _, "@sumdb") => Ok(()),
+        (_, _, "@sumdb") => Err("the action on @sumdb is sumdb, or read".to_owned()),
+        (word, _, _) if word == READ || Action::of(word).is_some() => Ok(()),
+        (other, _, _) => {
+            Err(format!("{other} is no action: write list, download, sumdb, read or admit"))
+        }
+    }
+}
+
+/// Short for the three actions of an ordinary caller.
+const READ: &str = "read";
+const READING: [&str; 3] = ["list", "download", "sumdb"];
+const OPERATORS: &str = "purge, policy.read, policy.write, audit.read, audit.export or admin";
 /// Things that are no modules.
-const RESOURCES: [&str; 1] = ["sumdb"];
+const RESOURCES: [&str; 2] = ["sumdb", "gateway"];

@@ -1,101 +1,155 @@
 //! One policy, immutable: rows, roles, private prefixes, the index, and the decisions it remembers. A new policy is a
 //! new snapshot, so no decision of an old one can answer for it.
 
+mod evaluate;
+
 use std::collections::BTreeSet;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
-
 use crate::content::Sum;
 use crate::goproxy::artifact::Artifact;
-use crate::goproxy::path::ModulePath;
 use crate::goproxy::pattern::Case;
 use crate::goproxy::pattern::Prefix;
 use crate::goproxy::request::Request;
 use crate::goproxy::request::SumdbAsk;
 use crate::goproxy::version::Version;
 use crate::identity::caller::Caller;
+use crate::identity::caller::Mark;
+use crate::policy::Admission;
 use crate::policy::LoadError;
 use crate::policy::Settings;
 use crate::policy::ancestors::Ancestors;
-use crate::policy::decision::Explanation;
+use crate::policy::crosscheck::Crosscheck;
 use crate::policy::decision::Permit;
+use crate::policy::decision::Purpose;
 use crate::policy::decision::Refusal;
+use crate::policy::decision::Told;
 use crate::policy::decision::Verdict;
 use crate::policy::engine::Engine;
 use crate::policy::files::Files;
+use crate::policy::gates::Circumstances;
+use crate::policy::gates::Gate;
+use crate::policy::gates::Gates;
 use crate::policy::index::Index;
 use crate::policy::loader::Loaded;
+use crate::policy::loader::Origin;
+use crate::policy::loader::Part;
+use crate::policy::overlay::Deny;
+use crate::policy::remembered::Decided;
+use crate::policy::remembered::Remembered;
 use crate::policy::roles::Roles;
+use crate::policy::rule;
 use crate::policy::rule::Action;
 use crate::policy::rule::Asked;
 use crate::policy::rule::Effect;
+use crate::policy::rule::Question;
 use crate::policy::rule::Rule;
 use crate::telemetry::labels::Decision;
-use crate::telemetry::labels::DecisionReason;
+use crate::telemetry::labels::policy::DecisionReason;
 
-/// A policy in force.
+/// A policy in force, or the want of one.
 #[derive(Debug)]
 pub(in crate::policy) struct Snapshot {
-    rules: Vec<Rule>,
-    ids: Vec<Arc<str>>,
+    /// Whether there is a policy at all: without one nothing is decided.
+    in_force: bool,
+    pub(in crate::policy) rules: Vec<Rule>,
+    /// Where each rule stands.
+    pub(in crate::policy) origins: Vec<Origin>,
+    pub(in crate::policy) parts: Vec<Part>,
+    pub(in crate::policy) gates: Gates,
     named: BTreeSet<String>,
-    roles: Roles,
-    private: Vec<Prefix>,
-    /// Ids of rows whose pattern lies below a private prefix.
-    private_ids: HashSet<Arc<str>>,
+    pub(in crate::policy) roles: Roles,
+    pub(in crate::policy) private: Vec<Prefix>,
+    /// Places of rows whose pattern lies below a private prefix.
+    pub(in crate::policy) private_rules: HashSet<usize>,
     /// What everybody is, with or without credentials, reduced as any caller's set.
     anybody: Arc<str>,
-    index: Index,
-    ancestors: Ancestors,
-    engine: Engine,
-    remembered: Cache<(Arc<str>, Asked), Verdict, Bytes>,
+    pub(in crate::policy) index: Index,
+    pub(in crate::policy) ancestors: Ancestors,
+    pub(in crate::policy) engine: Engine,
+    pub(in crate::policy) remembered: Remembered,
+    pub(in crate::policy) crosscheck: Crosscheck,
+    mark: Mark,
     revision: Arc<str>,
-    contact: Option<Arc<str>>,
+    settings: Settings,
+}
+
+/// Who asks, as conditions see them.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::policy) struct Asker<'a> {
+    pub(in crate::policy) realm: &'a str,
+    pub(in crate::policy) circumstances: Circumstances,
 }
 
 impl Snapshot {
+    /// Reads and indexes files and emergency denies, or says everything that is wrong.
     pub(in crate::policy) fn build(
         files: &Files,
+        denies: &[Deny],
         private: Vec<Prefix>,
         settings: Settings,
     ) -> Result<Self, LoadError> {
-        let Loaded { rules, roles } = Loaded::from(files)?;
-        let ids: Vec<Arc<str>> = rules.iter().map(|rule| Arc::from(rule.id.as_str())).collect();
+        let mut loaded = Loaded::from(files)?;
+        loaded.add(denies)?;
+        let revision = revision(files, denies, &private, &settings);
+        Ok(Self { in_force: true, ..Self::of(loaded, private, settings, &revision) })
+    }
+
+    /// No policy: every request is 503 until there is one.
+    pub(in crate::policy) fn none(settings: Settings) -> Self {
+        Self::of(Loaded::default(), Vec::new(), settings, "none")
+    }
+
+    fn of(loaded: Loaded, private: Vec<Prefix>, settings: Settings, revision: &str) -> Self {
+        let Loaded { rules, origins, parts, roles, gates } = loaded;
         let named: BTreeSet<String> = rules.iter().map(|rule| rule.subject.clone()).collect();
         let is_private =
             |rule: &Rule| rule.prefix().is_some_and(|pattern| covered(&private, pattern));
-        Ok(Self {
-            private_ids: rules
-                .iter()
-                .zip(&ids)
-                .filter(|(rule, _)| is_private(rule))
-                .map(|(_, id)| Arc::clone(id))
-                .collect(),
+        let private_rules = rules.iter().enumerate().filter(|(_, rule)| is_private(rule));
+        Self {
+            in_force: false,
+            private_rules: private_rules.map(|(place, _)| place).collect(),
             anybody: reduced([ANYBODY], &roles, &named),
             index: Index::of(&rules),
             ancestors: Ancestors::of(&rules),
-            ids,
+            engine: Engine::default(),
+            remembered: Remembered::default(),
+            crosscheck: Crosscheck::new(settings.crosscheck, settings.way.clone()),
+            mark: Mark::default(),
+            revision: Arc::from(revision),
+            rules,
+            origins,
+            parts,
+            gates,
             named,
             roles,
-            engine: Engine::default(),
-            remembered: Cache::with_weighter(REMEMBERED, REMEMBERED_BYTES, Bytes),
-            revision: revision(files, &private).into(),
-            contact: settings.contact.map(Arc::from),
             private,
-            rules,
-        })
+            settings,
+        }
+    }
+
+    /// The same, with a row that the index does not find.
+    #[cfg(test)]
+    pub(in crate::policy) fn without_in_index(self, id: &str) -> Self {
+        let rules: Vec<Rule> = self
+            .rules
+            .iter()
+            .map(|rule| {
+                let target = if rule.id == id { "resource @lost" } else { &rule.target };
+                Rule { target: target.to_owned(), ..rule.clone() }
+            })
+            .collect();
+        Self { index: Index::of(&rules), ..self }
     }
 
     pub(in crate::policy) fn revision(&self) -> &Arc<str> {
         &self.revision
     }
 
-    pub(in crate::policy) fn rules(&self) -> usize {
-        self.rules.len()
+    pub(in crate::policy) const fn is_in_force(&self) -> bool {
+        self.in_force
     }
 
     /// Decides about a request.
@@ -103,29 +157,85 @@ impl Snapshot {
         this: &Arc<Self>,
         caller: Arc<Caller>,
         request: Request,
+        circumstances: Circumstances,
     ) -> Result<Permit, Refusal> {
         let subjects = this.subjects(&caller);
-        let private = request.module_path().is_some_and(|path| this.is_private(path));
-        let reached = request.module_path().is_none_or(|path| caller.reaches(path));
-        let verdict = match this.asked(&request, None) {
-            _ if !reached => Verdict::limited(),
-            Some(asked) => this.decide(&subjects, &asked),
-            // pages about the caller: whoever was recognised may read them
-            None => Verdict {
-                decision: Decision::Allow,
-                reason: DecisionReason::PolicyAllow,
-                rule: None,
-                cached: false,
-            },
-        };
+        let (verdict, private) = this.verdict(&caller, &subjects, &request, circumstances);
         if verdict.decision == Decision::Allow {
             let snapshot = Arc::clone(this);
-            return Ok(Permit { caller, subjects, request, verdict, private, snapshot });
+            return Ok(Permit {
+                caller,
+                subjects,
+                request,
+                circumstances,
+                verdict,
+                private,
+                purpose: Purpose::Answer,
+                shadow: None,
+                snapshot,
+            });
         }
         Err(this.refusal(&caller, request, None, verdict))
     }
 
-    fn refusal(
+    /// The verdict about a request, and whether it is about a private module.
+    pub(in crate::policy) fn verdict(
+        &self,
+        caller: &Caller,
+        subjects: &Arc<str>,
+        request: &Request,
+        circumstances: Circumstances,
+    ) -> (Verdict, bool) {
+        let path = request.module_path();
+        if !self.in_force {
+            return (Verdict::without_policy(), true);
+        }
+        if path.is_some_and(|path| !caller.reaches(path)) {
+            return (Verdict::limited(), path.is_some_and(|path| self.is_private(path)));
+        }
+        match question(request, None) {
+            Some(question) => {
+                let asker = Asker { realm: caller.realm(), circumstances };
+                self.judge(subjects, question, asker)
+            }
+            // pages about the caller: whoever was recognised may read them
+            None => (Verdict::page(), false),
+        }
+    }
+
+    /// Decides, and looks at the conditions of what allows it: the next one who asks may come from elsewhere.
+    pub(in crate::policy) fn judge(
+        &self,
+        subjects: &Arc<str>,
+        question: Question<'_>,
+        asker: Asker<'_>,
+    ) -> (Verdict, bool) {
+        let (decided, cached) = self.decide(subjects, question);
+        let Decided { decision, reason, rule, gated, private } = decided;
+        let verdict = Verdict { decision, reason, rule, cached };
+        let Some(allows) = gated else { return (verdict, private) };
+        match allows.iter().find(|place| self.closed(**place, asker).is_none()) {
+            Some(open) => (Verdict { rule: Some(*open), ..verdict }, private),
+            None => (
+                Verdict { decision: Decision::Deny, reason: DecisionReason::Gate, ..verdict },
+                private,
+            ),
+        }
+    }
+
+    /// The first condition of a row that does not hold, and what it wants.
+    pub(in crate::policy) fn closed(
+        &self,
+        place: usize,
+        asker: Asker<'_>,
+    ) -> Option<(&Gate, &'static str)> {
+        let gates = self.gates.of(place).iter();
+        let mut checked =
+            gates.map(|gate| (gate, gate.check(asker.realm, &asker.circumstances).err()));
+        checked.find_map(|(gate, wants)| Some((gate, wants?)))
+    }
+
+    pub(in crate::policy) fn refusal(
         &self,
         caller: &Caller,
         request: Request,
@@ -133,249 +243,136 @@ impl Snapshot {
         verdict: Verdict,
     ) -> Refusal {
         let path = request.module_path().unwrap_or_default();
-        let private = self.is_private(path)
-            || match verdict.decision {
-                // a pattern above which it lies may be private although the path is not
-                Decision::Absent => {
-                    verdict.rule.as_ref().is_some_and(|id| self.private_ids.contains(id))
-                }
-                Decision::Allow | Decision::Deny | Decision::Error => false,
-            };
+        // a pattern above which it lies may be private although the path is not
+        let above_private = verdict.decision == Decision::Absent
+            && verdict.rule.is_some_and(|place| self.private_rules.contains(&place));
+        let owner = verdict.rule.and_then(|place| self.origins.get(place)?.owner.clone());
         Refusal {
             principal: caller.principal().to_owned(),
             anonymous: caller.is_anonymous(),
-            private,
+            private: above_private || self.is_private(path),
             request,
             version,
+            told: verdict.rule.and_then(|place| self.told(place)).map(Box::new),
             verdict,
+            shadow: None,
             revision: Arc::clone(&self.revision),
-            contact: self.contact.clone(),
+            contact: owner.or_else(|| self.settings.contact.clone()),
         }
     }
 
-    /// Whether anybody at all may have it.
+    /// What an answer may say of a row.
+    pub(in crate::policy) fn told(&self, place: usize) -> Option<Told> {
+        let (rule, origin) = (self.rules.get(place)?, self.origins.get(place)?);
+        let gates = self.gates.of(place).iter().map(|gate| Arc::clone(&gate.name)).collect();
+        Some(Told { id: Arc::from(rule.id.as_str()), reason: origin.reason.clone(), gates })
+    }
+
+    /// Whether anybody at all may have it, under any circumstances.
     pub(in crate::policy) fn is_open(&self, request: &Request) -> bool {
-        let Some(asked) = self.asked(request, None).filter(|_| !self.anybody.is_empty()) else {
+        let Some(question) = question(request, None).filter(|_| !self.anybody.is_empty()) else {
             return false;
         };
-        let open = |asked: &Asked| self.decide(&self.anybody, asked).decision == Decision::Allow;
+        let open = |question: Question<'_>| {
+            let (decided, _) = self.decide(&self.anybody, question);
+            decided.decision == Decision::Allow && decided.gated.is_none()
+        };
         match request {
             // these answers name a version, and whoever may keep them must be one who may have it
             Request::Module(module)
                 if matches!(module.artifact, Artifact::Latest | Artifact::Query(_)) =>
             {
-                open(&asked) && open(&Asked { action: Action::Download, ..asked })
+                open(question) && open(Question { action: Action::Download, ..question })
             }
             Request::Module(_) | Request::Sumdb(_) | Request::Own(_) | Request::Root => {
-                open(&asked)
+                open(question)
             }
         }
     }
 
-    /// Whether a version may stand in a list: unless a deny row is about downloading it.
-    pub(in crate::policy) fn shows(
-        &self,
-        subjects: &Arc<str>,
-        request: &Request,
-        version: &Version,
-    ) -> bool {
-        let Some(asked) = self.asked(request, Some(version)) else { return false };
-        let candidates = self.index.candidates(&asked);
-        let ranged =
-            candidates.iter().filter_map(|place| self.rules.get(*place)).any(|r| r.range != "*");
-        !ranged || Self::shown(&self.decide(subjects, &asked))
+    /// Whether it makes a difference for which version of a module is asked.
+    pub(in crate::policy) fn tells_versions_apart(&self, path: &str) -> bool {
+        self.about(path).any(|(_, rule)| rule.range != "*")
     }
 
-    /// Whether a decision about a version leaves it in a list; doubt does not.
-    pub(in crate::policy) const fn shown(verdict: &Verdict) -> bool {
-        match verdict.reason {
-            DecisionReason::PolicyAllow | DecisionReason::NoMatch | DecisionReason::Ancestor => {
-                true
-            }
-            DecisionReason::PolicyDeny
-            | DecisionReason::PolicyError
-            | DecisionReason::TokenLimit => false,
-        }
+    /// Whether a row lets these subjects download some versions of a module, if not others.
+    pub(in crate::policy) fn grants_some(&self, subjects: &str, path: &str) -> bool {
+        let asked = self.asked(Question { name: path, version: "", action: Action::Download });
+        self.about(path).any(|(_, rule)| {
+            rule.effect == Effect::Allow
+                && rule.concerns(subjects, &asked)
+                && rule::module_matches(&asked.module, &rule.target)
+        })
     }
 
-    /// Decides about a download of what a query turned out to be.
-    pub(in crate::policy) fn resolve(
-        &self,
-        permit: &Permit,
-        version: &Version,
-    ) -> Result<(), Refusal> {
-        let Some(asked) = self.asked(&permit.request, Some(version)) else { return Ok(()) };
-        let verdict = self.decide(&permit.subjects, &asked);
-        if verdict.decision == Decision::Allow {
-            return Ok(());
-        }
-        let request = permit.request.clone();
-        Err(self.refusal(&permit.caller, request, Some(version.clone()), verdict))
-    }
-
-    pub(in crate::policy) fn explain(
-        &self,
-        caller: &Caller,
-        path: &ModulePath,
-        version: Option<&Version>,
-    ) -> Explanation {
-        let subjects = self.subjects(caller);
-        let module = self.module(path.as_str());
-        let about = |action: Action, version: Option<&Version>| {
-            let version = version.map(Version::to_string).unwrap_or_default();
-            if !caller.reaches(path.as_str()) {
-                return Verdict::limited();
-            }
-            self.decide(&subjects, &Asked { module: module.clone(), version, action })
-        };
-        let verdicts = vec![
-            (Action::List.word(), about(Action::List, None)),
-            (Action::Download.word(), about(Action::Download, version)),
-        ];
-        let at = version.map(|version| format!("@{version}")).unwrap_or_default();
-        Explanation {
-            what: format!("{path}{at}"),
-            principal: caller.principal().to_owned(),
-            roles: subjects.split('\n').map(str::to_owned).collect(),
-            private: self.is_private(path.as_str()),
-            verdicts,
-            revision: Arc::clone(&self.revision),
-        }
+    /// Rows that could be about a path, with their places; some are not.
+    pub(in crate::policy) fn about(&self, path: &str) -> impl Iterator<Item = (usize, &Rule)> {
+        let asked = self.asked(Question { name: path, version: "", action: Action::List });
+        let places = self.index.candidates(&asked).into_iter();
+        places.filter_map(|place| Some((place, self.rules.get(place)?)))
     }
 
     /// The caller's set, reduced to what rows name: others cannot match, and thousands of callers share a set.
-    fn subjects(&self, caller: &Caller) -> Arc<str> {
+    pub(in crate::policy) fn subjects(&self, caller: &Caller) -> Arc<str> {
+        caller.subjects(&self.mark, || self.subjects_apart(caller))
+    }
+
+    /// The same, worked out anew.
+    pub(in crate::policy) fn subjects_apart(&self, caller: &Caller) -> Arc<str> {
         let authenticated = (!caller.is_anonymous()).then_some("any:authenticated");
         let own = [ANYBODY, caller.principal()].into_iter().chain(authenticated);
         let groups = caller.groups().iter().map(String::as_str);
         reduced(own.chain(groups), &self.roles, &self.named)
     }
 
-    fn asked(&self, request: &Request, resolved: Option<&Version>) -> Option<Asked> {
-        let (module, version, action) = match request {
-            Request::Own(_) | Request::Root => return None,
-            Request::Module(asked) => {
-                let version = resolved.or_else(|| asked.artifact.version());
-                let action = if version.is_some() { Action::Download } else { Action::List };
-                (self.module(asked.path.as_str()), version.map(Version::to_string), action)
-            }
-            Request::Sumdb(asked) => match &asked.ask {
-                SumdbAsk::Lookup { path, version } => {
-                    (self.module(path.as_str()), Some(version.to_string()), Action::Sumdb)
-                }
-                SumdbAsk::Supported | SumdbAsk::Latest | SumdbAsk::Tile(_) => {
-                    ("resource @sumdb".to_owned(), None, Action::Sumdb)
-                }
-            },
+    /// The set of somebody who is one subject, and what comes with being somebody.
+    pub(in crate::policy) fn set_of(&self, subject: &str) -> Arc<str> {
+        let authenticated = (subject != ANYBODY).then_some("any:authenticated");
+        reduced([ANYBODY, subject].into_iter().chain(authenticated), &self.roles, &self.named)
+    }
+
+    pub(in crate::policy) fn asked(&self, question: Question<'_>) -> Asked {
+        let Question { name, version, action } = question;
+        let class = match name {
+            resource if resource.starts_with('@') => "resource",
+            path if self.is_private(path) => "private",
+            _ => "public",
         };
-        Some(Asked { module, version: version.unwrap_or_default(), action })
+        Asked { module: format!("{class} {name}"), version: version.to_owned(), action }
     }
 
-    fn module(&self, path: &str) -> String {
-        let class = if self.is_private(path) { "private" } else { "public" };
-        format!("{class} {path}")
-    }
-
-    fn is_private(&self, path: &str) -> bool {
+    pub(in crate::policy) fn is_private(&self, path: &str) -> bool {
         covered(&self.private, path)
     }
 
-    fn decide(&self, subjects: &Arc<str>, asked: &Asked) -> Verdict {
-        let key = (Arc::clone(subjects), asked.clone());
-        if let Some(verdict) = self.remembered.get(&key) {
-            return Verdict { cached: true, ..verdict };
-        }
-        let verdict = self.evaluate(subjects, asked);
-        if verdict.decision != Decision::Error {
-            self.remembered.insert(key, verdict.clone());
-        }
-        verdict
+    pub(in crate::policy) const fn admission(&self) -> Admission {
+        self.settings.admission
     }
+}
 
-    /// Casbin decides over the candidates; an evaluation of ours names the row, and has to agree.
-    fn evaluate(&self, subjects: &str, asked: &Asked) -> Verdict {
-        let candidates = self.index.candidates(asked);
-        let rows: Vec<(usize, &Rule)> = candidates
-            .iter()
-            .filter_map(|place| Some((*place, self.rules.get(*place)?)))
-            .filter(|(_, rule)| rule.concerns(subjects, asked))
-            .collect();
-        let applies = |effect| {
-            let mut rows = rows.iter();
-            rows.find(|(_, rule)| rule.effect == effect && rule.applies(subjects, asked))
-        };
-        let (deny, allow) = (applies(Effect::Deny), applies(Effect::Allow));
-        let allowed = match rows.as_slice() {
-            [] => Ok(false),
-            rows => {
-                let rules: Vec<&Rule> = rows.iter().map(|(_, rule)| *rule).collect();
-                self.engine.decide(&rules, subjects, asked)
-            }
-        };
-        let ours = deny.is_none() && allow.is_some();
-        let (decision, reason, row) = match allowed {
-            Ok(theirs) if theirs != ours => {
-                tracing::error!(
-                    module = asked.module,
-                    "two evaluations of the policy disagree: denied"
-                );
-                (Decision::Error, DecisionReason::PolicyError, None)
-            }
-            Err(error) => {
-                tracing::error!(module = asked.module, %error, "the policy could not be evaluated: denied");
-                (Decision::Error, DecisionReason::PolicyError, None)
-            }
-            Ok(true) => (Decision::Allow, DecisionReason::PolicyAllow, allow),
-            Ok(false) => match deny {
-                Some(_) => (Decision::Deny, DecisionReason::PolicyDeny, deny),
-                None => return self.unmatched(subjects, asked),
-            },
-        };
-        let rule = row.and_then(|(place, _)| self.ids.get(*place)).cloned();
-        Verdict { decision, reason, rule, cached: false }
-    }
-
-    /// No row applies: perhaps the path lies above something the caller may read.
-    fn unmatched(&self, subjects: &str, asked: &Asked) -> Verdict {
-        let path = asked.module.split_once(' ').map_or("", |(_, path)| path);
-        let above = |rule: &&Rule| {
-            rule.grants_reading()
-                && crate::policy::rule::subject_in(subjects, &rule.subject)
-                && rule.prefix().is_some_and(|pattern| {
-                    crate::goproxy::pattern::is_strict_ancestor(pattern, path, Case::Exact)
-                        && !self.denies(subjects, pattern)
-                })
-        };
-        let mut found = None;
-        if asked.action != Action::Sumdb {
-            let candidates = self.ancestors.candidates(path);
-            let rows =
-                candidates.iter().filter_map(|place| Some((*place, self.rules.get(*place)?)));
-            for (place, _) in rows.filter(|(_, rule)| above(rule)) {
-                // of several, a private one: its answer keeps the client from asking others for names below
-                if self.ids.get(place).is_some_and(|id| self.private_ids.contains(id)) {
-                    found = Some(place);
-                    break;
-                }
-                found = found.or(Some(place));
-            }
+/// What a request asks of the policy; `None` for a page about the caller. `resolved` is what a query turned out to be.
+pub(in crate::policy) fn question<'a>(
+    request: &'a Request,
+    resolved: Option<&'a Version>,
+) -> Option<Question<'a>> {
+    Some(match request {
+        Request::Own(_) | Request::Root => return None,
+        Request::Module(asked) => {
+            let version = resolved.or_else(|| asked.artifact.version());
+            let action = if version.is_some() { Action::Download } else { Action::List };
+            let version = version.map(Version::as_str).unwrap_or_default();
+            Question { name: asked.path.as_str(), version, action }
         }
-        let (decision, reason) = match found {
-            Some(_) => (Decision::Absent, DecisionReason::Ancestor),
-            None => (Decision::Deny, DecisionReason::NoMatch),
-        };
-        let rule = found.and_then(|place| self.ids.get(place)).cloned();
-        Verdict { decision, reason, rule, cached: false }
-    }
-
-    /// Whether a deny row takes everything back that a pattern would give.
-    fn denies(&self, subjects: &str, pattern: &str) -> bool {
-        let asked =
-            Asked { module: self.module(pattern), version: String::new(), action: Action::List };
-        let candidates = self.index.candidates(&asked);
-        let mut rows = candidates.iter().filter_map(|place| self.rules.get(*place));
-        rows.any(|rule| rule.effect == Effect::Deny && rule.applies(subjects, &asked))
-    }
+        Request::Sumdb(asked) => match &asked.ask {
+            SumdbAsk::Lookup { path, version } => {
+                let (name, version) = (path.as_str(), version.as_str());
+                Question { name, version, action: Action::Sumdb }
+            }
+            SumdbAsk::Supported | SumdbAsk::Latest | SumdbAsk::Tile(_) => {
+                Question { name: "@sumdb", version: "", action: Action::Sumdb }
+            }
+        },
+    })
 }
 
 /// Members and the roles they reach, reduced to what rows name.
@@ -393,38 +390,26 @@ fn covered(private: &[Prefix], path: &str) -> bool {
     private.iter().any(|prefix| prefix.covers(path, Case::Folded))
 }
 
-/// What a remembered decision takes, so that long paths do not take more than their share.
-#[derive(Debug, Clone)]
-struct Bytes;
-
-impl Weighter<(Arc<str>, Asked), Verdict> for Bytes {
-    fn weight(&self, (subjects, asked): &(Arc<str>, Asked), _verdict: &Verdict) -> u64 {
-        (ENTRY_BYTES + subjects.len() + asked.module.len() + asked.version.len()) as u64
-    }
-}
-
 /// Everybody, with or without credentials.
-const ANYBODY: &str = "any:anonymous";
-/// Decisions that are remembered, if their paths are of ordinary length.
-const REMEMBERED: usize = 65_536;
-/// 256 bytes for each of them.
-const REMEMBERED_BYTES: u64 = 16 << 20;
-/// Key, verdict and their places in the table, without the texts.
-const ENTRY_BYTES: usize = 160;
+pub(in crate::policy) const ANYBODY: &str = "any:anonymous";
 
-/// Twelve hex digits over everything that decides.
-fn revision(files: &Files, private: &[Prefix]) -> String {
+/// Twelve hex digits over everything that decides; expectations do not.
+fn revision(files: &Files, denies: &[Deny], private: &[Prefix], settings: &Settings) -> String {
     let mut all = String::new();
     let mut add = |name: &str, text: &str| {
         // writing to a string cannot fail
         let _written = write!(all, "{name}\0{}\0{text}\0", text.len());
     };
-    for (name, text) in files.iter() {
+    for (name, text) in files.deciding() {
         add(name, text);
     }
     for prefix in private {
         add("private", prefix.as_str());
     }
+    for deny in denies {
+        add("deny", &deny.row());
+    }
+    add("admission", settings.admission.word());
     Sum::of(all.as_bytes()).to_string().chars().take(12).collect()
 }
 

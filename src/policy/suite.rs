@@ -1,20 +1,31 @@
-//! Expectations: what a policy is meant to do, run against it. Prints TAP.
+//! Expectations: what a policy is meant to do, and what it must never do, run against it.
 
-use std::fmt;
+mod invariant;
+mod report;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde::Deserialize;
 
-use crate::goproxy::artifact::Artifact;
 use crate::goproxy::path::ModulePath;
 use crate::goproxy::pattern::Prefix;
-use crate::goproxy::request::FetchMode;
-use crate::goproxy::request::ModuleRequest;
-use crate::goproxy::request::Request;
 use crate::goproxy::version::Version;
 use crate::identity::caller::Caller;
 use crate::policy::LoadError;
-use crate::policy::Policy;
+use crate::policy::Settings;
+use crate::policy::decision::Verdict;
+use crate::policy::draft::Draft;
+use crate::policy::gates;
+use crate::policy::gates::Circumstances;
+use crate::policy::rule::Action;
+use crate::policy::rule::Question;
+use crate::policy::snapshot::Asker;
+use crate::policy::snapshot::Snapshot;
+use crate::policy::suite::invariant::Invariant;
 use crate::telemetry::labels::Decision;
 use crate::telemetry::labels::Label as _;
 
@@ -22,11 +33,8 @@ use crate::telemetry::labels::Label as _;
 #[derive(Debug, thiserror::Error)]
 pub enum SuiteError {
     /// A file that is no suite.
-    #[error("{0}: {1}")]
-    Format(String, String),
-    /// There are no expectations at all.
-    #[error("the policy has no tests/*.toml: a policy without expectations cannot be checked")]
-    None,
+    #[error("{0}")]
+    Format(String),
     /// The policy itself.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -35,9 +43,15 @@ pub enum SuiteError {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Suite {
+    /// Prefixes that are private here, whatever the gateway's configuration says.
     #[serde(default)]
     private: Vec<String>,
+    #[serde(default)]
     expect: Vec<Expect>,
+    #[serde(default)]
+    never_allow: Vec<Invariant>,
+    #[serde(default)]
+    always_allow: Vec<Invariant>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -51,6 +65,13 @@ struct Expect {
     module: String,
     #[serde(default)]
     version: Option<String>,
+    /// list, download, sumdb, admit or an operator's; download with a version and list without one.
+    #[serde(default)]
+    action: Option<String>,
+    #[serde(default)]
+    source: Option<IpAddr>,
+    #[serde(default)]
+    at: Option<toml::value::Datetime>,
     outcome: Wanted,
     #[serde(default)]
     rule: Option<String>,
@@ -64,78 +85,108 @@ enum Wanted {
     Ancestor,
 }
 
+/// Who is meant if nobody is named.
 fn somebody() -> String {
     "user:token:somebody".to_owned()
 }
 
-/// What a run came to: TAP lines.
+/// What a run came to.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    lines: Vec<Result<String, String>>,
+    results: Vec<Held>,
+    /// Rules that decided in no expectation.
+    pub unexercised: Vec<String>,
 }
 
-impl Outcome {
-    /// How many expectations do not hold.
-    pub fn failures(&self) -> usize {
-        self.lines.iter().filter(|line| line.is_err()).count()
-    }
+/// One expectation.
+#[derive(Debug, Clone)]
+struct Held {
+    suite: String,
+    name: String,
+    /// What was found instead.
+    failed: Option<String>,
 }
 
-impl fmt::Display for Outcome {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "TAP version 14\n1..{}", self.lines.len())?;
-        for (number, line) in self.lines.iter().enumerate().map(|(at, line)| (at + 1, line)) {
-            match line {
-                Ok(name) => writeln!(out, "ok {number} - {name}")?,
-                Err(name) => writeln!(out, "not ok {number} - {name}")?,
-            }
-        }
-        let (all, bad) = (self.lines.len(), self.failures());
-        write!(out, "# {} of {all} expectations hold", all - bad)
-    }
-}
-
-/// Runs every suite of a policy.
-pub fn run(policy: &Policy) -> Result<Outcome, SuiteError> {
-    let mut lines = Vec::new();
-    for (name, text) in policy.files.iter().filter(|(name, _)| name.starts_with("tests/")) {
-        let bad = |why: String| SuiteError::Format(name.to_owned(), why);
-        let suite: Suite = toml::from_str(text).map_err(|error| bad(error.to_string()))?;
+/// Runs every suite of a draft.
+pub(in crate::policy) fn run(draft: &Draft) -> Result<Outcome, SuiteError> {
+    let (mut results, mut exercised) = (Vec::new(), BTreeSet::new());
+    for (name, text) in draft.texts().filter(|(name, _)| name.starts_with("tests/")) {
+        let bad = |why: String| SuiteError::Format(format!("{name}: {why}"));
+        let suite: Suite = toml::from_str(text)
+            .map_err(|error| SuiteError::Format(gates::placed(name, text, &error)))?;
         let private: Result<Vec<_>, _> =
             suite.private.iter().map(|text| Prefix::parse(text)).collect();
-        let policy = policy.with_private(private.map_err(|error| bad(error.to_string()))?)?;
+        let private = private.map_err(|error| bad(format!("private: {error}")))?;
+        let running =
+            Running { snapshot: Snapshot::build(&draft.files, &[], private, Settings::default())? };
+        let mut held = |said: &str, failed| {
+            let (suite, name) = (name.to_owned(), said.to_owned());
+            results.push(Held { suite, name, failed });
+        };
         for expect in &suite.expect {
-            lines.push(
-                check(&policy, expect).map_err(|why| bad(format!("{}: {why}", expect.name)))?,
-            );
+            let checked = running.check(expect, &mut exercised);
+            held(&expect.name, checked.map_err(|why| bad(format!("{}: {why}", expect.name)))?);
+        }
+        let invariants = suite.never_allow.iter().map(|one| (one, Decision::Deny));
+        let always = suite.always_allow.iter().map(|one| (one, Decision::Allow));
+        for (one, wanted) in invariants.chain(always) {
+            let checked = one.check(&running.snapshot, wanted);
+            held(&one.name, checked.map_err(|why| bad(format!("{}: {why}", one.name)))?);
         }
     }
-    if lines.is_empty() { Err(SuiteError::None) } else { Ok(Outcome { lines }) }
+    let ids = draft.snapshot.rules.iter().map(|rule| rule.id.clone());
+    let unexercised = ids.filter(|id| !exercised.contains(id)).collect();
+    Ok(Outcome { results, unexercised })
 }
 
-/// The line of one expectation, or why it makes no sense.
-fn check(policy: &Policy, expect: &Expect) -> Result<Result<String, String>, String> {
-    let path = ModulePath::parse(&expect.module).map_err(|error| error.to_string())?;
-    let artifact = match &expect.version {
-        None => Artifact::List,
-        Some(text) => Artifact::Zip(Version::parse(text).map_err(|error| error.to_string())?),
-    };
-    let request = Request::Module(ModuleRequest { path, artifact, fetch: FetchMode::Allowed });
-    let caller = Arc::new(Caller::imagined(&expect.caller, expect.groups.clone()));
-    let verdict = match policy.authorize(caller, request) {
-        Ok(permit) => permit.verdict,
-        Err(refusal) => refusal.verdict,
-    };
-    let found = match verdict.decision {
-        Decision::Allow => Wanted::Allow,
-        Decision::Deny | Decision::Error => Wanted::Deny,
-        Decision::Absent => Wanted::Ancestor,
-    };
-    let rule = verdict.rule.as_deref();
-    let same_rule = expect.rule.as_deref().is_none_or(|wanted| rule == Some(wanted));
-    if found == expect.outcome && same_rule {
-        return Ok(Ok(expect.name.clone()));
+/// A policy as a suite sees it.
+struct Running {
+    snapshot: Snapshot,
+}
+
+impl Running {
+    /// What was found instead of what is expected; or why the expectation makes no sense.
+    fn check(
+        &self,
+        expect: &Expect,
+        exercised: &mut BTreeSet<String>,
+    ) -> Result<Option<String>, String> {
+        let verdict = self.verdict(expect)?;
+        let rule = verdict.rule.and_then(|place| self.snapshot.told(place));
+        let rule = rule.map(|told| told.id.to_string());
+        exercised.extend(rule.clone());
+        let found = match verdict.decision {
+            Decision::Allow => Wanted::Allow,
+            Decision::Deny | Decision::Error => Wanted::Deny,
+            Decision::Absent => Wanted::Ancestor,
+        };
+        let same_rule = expect.rule.is_none() || expect.rule == rule;
+        if found == expect.outcome && same_rule {
+            return Ok(None);
+        }
+        let said = verdict.reason.text();
+        let rule = rule.as_deref().unwrap_or("none");
+        Ok(Some(format!("found {} ({said}, rule {rule})", verdict.decision.text())))
     }
-    let said = verdict.reason.text();
-    Ok(Err(format!("{}: found {found:?} ({said}, rule {})", expect.name, rule.unwrap_or("none"))))
+
+    fn verdict(&self, expect: &Expect) -> Result<Verdict, String> {
+        let version = expect.version.as_deref().unwrap_or_default();
+        if !version.is_empty() {
+            Version::parse(version).map_err(|error| error.to_string())?;
+        }
+        let action = match &expect.action {
+            Some(word) => Action::of(word).ok_or_else(|| format!("{word} is no action"))?,
+            None if version.is_empty() => Action::List,
+            None => Action::Download,
+        };
+        if !matches!(expect.module.as_str(), "@sumdb" | "@gateway") {
+            ModulePath::parse(&expect.module).map_err(|error| error.to_string())?;
+        }
+        let question = Question { name: &expect.module, version, action };
+        let caller = Arc::new(Caller::imagined(&expect.caller, expect.groups.clone()));
+        let now = expect.at.as_ref().map_or(Ok(SystemTime::UNIX_EPOCH), gates::moment)?;
+        let source = expect.source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let asker = Asker { realm: caller.realm(), circumstances: Circumstances { source, now } };
+        Ok(self.snapshot.judge(&self.snapshot.subjects(&caller), question, asker).0)
+    }
 }

@@ -14,10 +14,12 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web;
 
 use crate::gateway::Gateway;
+use crate::telemetry::labels::policy::ReloadSource;
 use crate::telemetry::page::Format;
 
 /// Listens until told to stop: `/metrics` (`OpenMetrics` for whoever asks for it, else Prometheus text), `/livez`,
-/// `/readyz`.
+/// `/readyz`, and POST `/policy/reload`, which looks at the policy's files at once: it takes what lies there, and
+/// nothing from the caller.
 pub fn listen(listener: TcpListener, gateway: &Arc<Gateway>) -> io::Result<Server> {
     let gateway = web::Data::from(Arc::clone(gateway));
     let server = HttpServer::new(move || {
@@ -26,6 +28,7 @@ pub fn listen(listener: TcpListener, gateway: &Arc<Gateway>) -> io::Result<Serve
             .route("/metrics", web::get().to(metrics))
             .route("/livez", web::get().to(live))
             .route("/readyz", web::get().to(ready))
+            .route("/policy/reload", web::post().to(reload))
     });
     Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
 }
@@ -44,15 +47,41 @@ async fn live() -> HttpResponse {
     HttpResponse::Ok().insert_header((CONTENT_TYPE, TEXT)).body("ok\n")
 }
 
-/// Requests are answered; if not, why.
+/// Requests are answered; if not, why. Behind its files the policy is degraded, and still ready.
 async fn ready(gateway: web::Data<Gateway>) -> HttpResponse {
     match gateway.readiness() {
-        Ok(()) => HttpResponse::Ok().insert_header((CONTENT_TYPE, TEXT)).body("ready\n"),
+        Ok(()) => {
+            let text = match gateway.behind() {
+                None => "ready\n".to_owned(),
+                Some(rejected) => format!("ready\ndegraded: {rejected}\n"),
+            };
+            HttpResponse::Ok().insert_header((CONTENT_TYPE, TEXT)).body(text)
+        }
         Err(why) => {
             let text = format!("not ready: {why}\n");
             HttpResponse::ServiceUnavailable().insert_header((CONTENT_TYPE, TEXT)).body(text)
         }
     }
+}
+
+/// 200 with what is in force, or 422 with every problem, one a line.
+async fn reload(gateway: web::Data<Gateway>) -> HttpResponse {
+    let gateway = gateway.into_inner();
+    let (mut answer, text) = match gateway.reload_policy(ReloadSource::Api).await {
+        Err(gone) => (HttpResponse::InternalServerError(), format!("{gone}\n")),
+        Ok(_) => match gateway.behind() {
+            None => (HttpResponse::Ok(), format!("in force: {}\n", gateway.policy_revision())),
+            Some(rejected) => (
+                HttpResponse::UnprocessableEntity(),
+                format!(
+                    "{rejected}\n{}\nstill in force: {}\n",
+                    rejected.problems.join("\n"),
+                    gateway.policy_revision()
+                ),
+            ),
+        },
+    };
+    answer.insert_header((CONTENT_TYPE, TEXT)).body(text)
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";

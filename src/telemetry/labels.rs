@@ -42,6 +42,8 @@ impl Label for Endpoint {
     }
 }
 
+pub mod policy;
+
 label! {
     /// The status of an answer.
     Code as "code" {
@@ -328,24 +330,6 @@ label! {
         Absent = "absent",
         /// Could not decide, therefore no.
         Error = "error",
-    }
-}
-
-label! {
-    /// Why the policy said so.
-    DecisionReason as "reason" {
-        /// An allow row applies.
-        PolicyAllow = "policy_allow",
-        /// A deny row applies.
-        PolicyDeny = "policy_deny",
-        /// Nothing applies.
-        NoMatch = "no_match",
-        /// A strict ancestor of what the caller may read.
-        Ancestor = "ancestor",
-        /// The token is limited to other modules.
-        TokenLimit = "token_limit",
-        /// The engine failed.
-        PolicyError = "policy_error",
     }
 }
 

@@ -25,7 +25,6 @@ use crate::telemetry::labels::AuthResult;
 use crate::telemetry::labels::CacheResult;
 use crate::telemetry::labels::Code;
 use crate::telemetry::labels::Decision;
-use crate::telemetry::labels::DecisionReason;
 use crate::telemetry::labels::EvictionCause;
 use crate::telemetry::labels::Exported;
 use crate::telemetry::labels::FillResult;
@@ -41,6 +40,12 @@ use crate::telemetry::labels::SecurityEvent;
 use crate::telemetry::labels::Signal;
 use crate::telemetry::labels::Sink;
 use crate::telemetry::labels::Tier;
+use crate::telemetry::labels::policy::Candidate;
+use crate::telemetry::labels::policy::DecisionReason;
+use crate::telemetry::labels::policy::InForce;
+use crate::telemetry::labels::policy::PolicyReload;
+use crate::telemetry::labels::policy::ReloadSource;
+use crate::telemetry::labels::policy::RowKind;
 use crate::telemetry::page;
 use crate::telemetry::page::Page;
 use crate::telemetry::process;
@@ -172,8 +177,18 @@ catalogue! {
     counter authz_decisions "modgate_authz_decisions_total": Counters<(Decision, DecisionReason)>;
     /// Time to decide.
     histogram authz_seconds "modgate_authz_duration_seconds": Histograms<()>, in DECIDE;
-    /// Rows of the policy in force.
-    gauge policy_rules "modgate_policy_rules": Gauges<()>;
+    /// Rows of the policy in force: rules (p), emergency denies included, and roles given (g).
+    gauge policy_rules "modgate_policy_rules": Gauges<(RowKind,)>;
+    /// Looks at the policy's files, by what made us look and what came of it.
+    counter policy_reloads "modgate_policy_reloads_total": Counters<(ReloadSource, PolicyReload)>;
+    /// Whether the policy in force is what its files say.
+    gauge policy_last_reload_success "modgate_policy_last_reload_success": Gauges<()>;
+    /// When the policy in force came into force, in seconds since 1970.
+    gauge policy_last_reload_success_timestamp "modgate_policy_last_reload_success_timestamp_seconds": Gauges<()>;
+    /// Decisions over the index that Casbin over all rows did not confirm.
+    counter policy_crosscheck_mismatches "modgate_policy_crosscheck_mismatches_total": Counters<()>;
+    /// Requests that the candidate policy would have decided otherwise.
+    counter policy_shadow_diffs "modgate_policy_shadow_diffs_total": Counters<(InForce, Candidate)>;
     /// Things a security team wants to hear of.
     counter security_events "modgate_security_events_total": Counters<(SecurityEvent,)>;
     /// Audit events, by sink and what became of them.

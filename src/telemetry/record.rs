@@ -28,8 +28,8 @@ use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
 use crate::telemetry::labels::CacheResult;
 use crate::telemetry::labels::Decision;
-use crate::telemetry::labels::DecisionReason;
 use crate::telemetry::labels::Tier;
+use crate::telemetry::labels::policy::DecisionReason;
 use crate::telemetry::observed::Observed;
 use crate::telemetry::trace::Closed;
 use crate::telemetry::trace::Stage;
@@ -69,6 +69,8 @@ pub struct Facts {
     pub revision: Option<String>,
     /// Whether the decision was remembered.
     pub decision_cached: bool,
+    /// What a candidate policy would have said, if that differs.
+    pub shadow: Option<Shadowed>,
     /// How the content was found.
     pub cache: Option<CacheResult>,
     /// In which tier.
@@ -89,6 +91,17 @@ pub struct Facts {
     pub fault_text: Option<String>,
     /// Time of each stage, in the order they ended.
     pub stages: Vec<(Stage, Duration)>,
+}
+
+/// The word of a candidate policy, which decided nothing.
+#[derive(Debug, Clone)]
+pub struct Shadowed {
+    /// Its word and its reason.
+    pub decision: (Decision, DecisionReason),
+    /// The rule that would have decided.
+    pub rule: Option<String>,
+    /// The candidate's revision.
+    pub revision: String,
 }
 
 struct Inner {

@@ -48,7 +48,9 @@ use modgate::telemetry::trace::sampler::Sampler;
 use serde_json::json;
 
 fn main() {
-    let slapd = Slapd::with(&People::new().person("alice").group("go-dev", &["alice"]));
+    let people = People::new().person("alice").group("go-dev", &["alice"]);
+    let people = (0..STRANGERS).fold(people, |people, n| people.person(&format!("known{n}")));
+    let slapd = Slapd::with(&people);
     let directory = tempfile::tempdir().unwrap();
     let key = Ed25519KeyPair::generate().unwrap();
     let keys = directory.path().join("keys.json");
@@ -95,6 +97,31 @@ fn main() {
         measure(&runtime, &identity, name, &head(&authorization));
     }
     println!("binds that the directory saw: {}", slapd.binds());
+    alike(&runtime, &identity);
+}
+
+/// How long a wrong password and an unknown name take: in turns, each from an address and for a name of its own.
+fn alike(runtime: &tokio::runtime::Runtime, identity: &Identity) {
+    let mut times = [Vec::new(), Vec::new()];
+    for n in 0..STRANGERS {
+        for (kind, name) in ["known", "unknown"].iter().enumerate() {
+            let password = STANDARD.encode(format!("{name}{n}:wrong"));
+            let mut head = head(&format!("Basic {password}"));
+            head.peer.address =
+                std::net::SocketAddr::from(([10, u8::try_from(kind).unwrap(), 0, n], 1));
+            let begun = Instant::now();
+            runtime.block_on(identity.identify(&head)).unwrap_err();
+            times[kind].push(begun.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    let [wrong, unknown] = times.map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    });
+    println!(
+        "a wrong password {wrong:.0} us, an unknown name {unknown:.0} us, ratio {:.3}",
+        unknown / wrong
+    );
 }
 
 fn measure(runtime: &tokio::runtime::Runtime, identity: &Identity, name: &str, head: &Head) {
@@ -141,3 +168,5 @@ fn head(authorization: &str) -> Head {
 }
 
 const ROUNDS: u32 = 200_000;
+/// People who mistype once each, and as many who are not there.
+const STRANGERS: u8 = 200;

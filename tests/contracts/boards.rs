@@ -158,7 +158,7 @@ fn annotations() -> [(&'static str, &'static str, String, &'static str); 3] {
         (
             "policy changed",
             "blue",
-            chosen("changes(modgate_policy_rules{$S}[1m]) > 0"),
+            chosen("changes(modgate_policy_last_reload_success_timestamp_seconds{$S}[1m]) > 0"),
             "{{instance}}",
         ),
         (

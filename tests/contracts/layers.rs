@@ -201,6 +201,8 @@ const DOORS: &[(&str, Reach)] = &[
     ("metrics_process", Reach::In(&["src/telemetry"])),
     ("jsonwebtoken", Reach::In(&["src/identity"])),
     ("casbin", Reach::In(&["src/policy"])),
+    ("notify", Reach::In(&["src/lifecycle"])),
+    ("ipnet", Reach::In(&["src/policy"])),
     ("quick_cache", Reach::In(&["src/policy", "src/identity"])),
     ("governor", Reach::In(&["src/identity/attempts.rs"])),
     ("x509_parser", Reach::In(&["src/server/tls.rs"])),

@@ -49,7 +49,8 @@ impl Source {
     /// A file from its path below the root and its text.
     pub(crate) fn new(path: &str, text: &str) -> Self {
         let code = blank(text);
-        let tests_only = !path.starts_with("src/") || path.ends_with("/tests.rs");
+        let tests_only =
+            !path.starts_with("src/") || path.ends_with("/tests.rs") || path.contains("/tests/");
         let shipped = if tests_only { String::new() } else { without_tests(&code) };
         Self { path: path.to_owned(), text: text.to_owned(), code, shipped }
     }

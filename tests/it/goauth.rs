@@ -77,6 +77,23 @@ fn go_downloads_with_a_kept_token_and_not_without() {
 }
 
 #[test]
+fn go_downloads_with_credentials_in_its_proxy_url_what_they_may_and_nothing_else() {
+    let (_tree, _upstream, gateway, home) = world();
+    let project = project();
+    let with = |token: &str| {
+        let url = gateway.url().replace("https://", &format!("https://dev:{token}@"));
+        go(&gateway, home.path()).with("GOAUTH", "off").with("GOPROXY", &url)
+    };
+    let good = with(&gateway.token());
+    let said = good.run(project.path(), &["get", "example.com/lib@v1.0.0"]);
+    assert!(said.ok, "{}", said.err);
+    let said = good.run(project.path(), &["get", "example.com/banned/lib@v1.0.0"]);
+    assert!(!said.ok && said.err.contains("rule banned-example"), "{}", said.err);
+    let said = with("mgt_wrong").run(project.path(), &["get", "example.com/lib@v1.0.0"]);
+    assert!(!said.ok && said.err.contains("401"), "{}", said.err);
+}
+
+#[test]
 fn a_refused_token_is_renewed_once_and_go_goes_on() {
     let (_tree, _upstream, gateway, home) = world();
     let project = project();
@@ -148,34 +165,56 @@ fn wrong_input_is_told_and_changes_nothing() {
     assert!(said.code == Some(2) && said.err.contains("chmod 600"), "{}", said.err);
 }
 
+fn world_with_private_modules() -> (Tree, Gateway, tempfile::TempDir) {
+    let mut tree = Tree::new();
+    tree.module("example.com/lib", "v1.0.0", &[]);
+    tree.module("corp.example/tools/lint", "v1.0.0", &[]);
+    let upstream = Upstream::serve(tree.path());
+    let private = format!(
+        "[[private]]\nprefix = \"corp.example\"\nupstreams = [\"inner\"]\n\n\
+         [[upstream.servers]]\nname = \"inner\"\nurl = \"{}\"\n",
+        upstream.url()
+    );
+    let gateway = Setup::over(&upstream.url()).with(&private).start();
+    (tree, gateway, tempfile::tempdir().unwrap())
+}
+
+/// What the developer of the tests is told about somebody else's private module.
+const PRIVATE_REFUSED: &str = "denied: corp.example/tools/lint";
+
 /// More arguments, an environment, and what must be said.
 type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
 
+/// What the doctor of a gateway says at a home, and how it ends.
+fn doctor(
+    (url, home): (&str, &Path),
+    more: &[&str],
+    environment: &[(&str, &str)],
+) -> (Option<i32>, String) {
+    let output = modgate()
+        .args(["doctor", url])
+        .args(more)
+        .env("HOME", home)
+        .env("GOENV", "off")
+        .env("GOFLAGS", "")
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
+}
+
 #[test]
 fn the_doctor_says_what_is_well_and_what_to_change() {
-    let (_tree, _upstream, gateway, home) = world();
+    let (_tree, gateway, home) = world_with_private_modules();
     let ca = gateway.ca().display().to_string();
-    let (url, path) = (gateway.url(), std::env::vars().find(|(name, _)| name == "PATH").unwrap().1);
+    let url = gateway.url();
     let doctor = |more: &[&str], environment: &[(&str, &str)]| {
-        let output = modgate()
-            .args(["doctor", &url])
-            .args(more)
-            .env("HOME", home.path())
-            .env("PATH", &path)
-            .env("GOENV", "off")
-            .env("GOFLAGS", "")
-            .envs(environment.iter().copied())
-            .output()
-            .unwrap();
-        let said = format!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        (output.status.code(), said)
+        doctor((&url, home.path()), more, environment)
     };
     let netrc = gateway.netrc().display().to_string();
-    let well = [("GOPROXY", url.as_str()), ("NETRC", netrc.as_str())];
+    let well =
+        [("GOPROXY", url.as_str()), ("NETRC", netrc.as_str()), ("GONOSUMDB", "corp.example")];
     let modules = ["--ca", &ca, "--module", "example.com/lib", "--denied", "example.com/banned/x"];
     let (code, said) = doctor(&modules, &well);
     assert_eq!(code, Some(0), "{said}");
@@ -184,6 +223,7 @@ fn the_doctor_says_what_is_well_and_what_to_change() {
         "1 versions, the info of v1.0.0",
         "is denied",
         "GOPROXY is the gateway alone",
+        "GONOSUMDB has every private prefix",
         "nothing to change",
     ] {
         assert!(said.contains(part), "no {part} in:\n{said}");
@@ -192,7 +232,9 @@ fn the_doctor_says_what_is_well_and_what_to_change() {
     std::fs::write(&only_host, "machine localhost login a password b\n").unwrap();
     let only_host = only_host.display().to_string();
     let falls_back = format!("{url},direct");
-    let table: [Case<'_>; 7] = [
+    let table: [Case<'_>; 9] = [
+        (&["--ca", &ca], &well[..2], "GONOSUMDB= lacks corp.example"),
+        (&["--ca", &ca, "--module", "corp.example/tools/lint"], &well, PRIVATE_REFUSED),
         (&[], &well, "set SSL_CERT_FILE"),
         (&["--ca", &ca], &[("GOPROXY", &url), ("NETRC", "/nonexistent")], "modgate login"),
         (&["--ca", &ca], &[("GOPROXY", &url), ("NETRC", &only_host)], "wants the port"),

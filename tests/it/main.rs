@@ -4,20 +4,24 @@
 #![expect(clippy::panic, reason = "a failed step is a failed test")]
 
 mod access;
+mod canary;
 mod coalesce;
 mod commands;
 mod conditions;
 mod corruption;
+mod directory;
 mod fallback;
 mod fault_run;
 mod go_command;
 mod goauth;
 mod hostile;
+mod hostile_tokens;
 mod kill;
 mod ldap;
 mod memory;
 mod mtls;
 mod oidc;
+mod policy;
 mod private;
 mod record;
 mod shutdown;

@@ -4,6 +4,7 @@ pub(crate) mod authority;
 pub(crate) mod cable;
 pub(crate) mod client;
 pub(crate) mod collector;
+pub(crate) mod fault;
 pub(crate) mod faults;
 pub(crate) mod gateway;
 pub(crate) mod go;

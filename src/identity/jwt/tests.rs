@@ -37,6 +37,7 @@ fn settings(keys_file: PathBuf) -> JwtIssuer {
         keys: KeySource::File(keys_file),
         keys_cooldown: Duration::from_secs(30),
         claim_groups: vec!["repository".to_owned()],
+        required_claims: Vec::new(),
         algorithms: vec!["EdDSA".to_owned()],
         groups_claim: "realm_access.roles".to_owned(),
         typ: vec!["JWT".to_owned(), "at+jwt".to_owned()],
@@ -50,10 +51,14 @@ fn bench() -> Bench {
     let keys_file = directory.path().join("keys.json");
     let key = Ed25519KeyPair::generate().unwrap();
     std::fs::write(&keys_file, json!({ "keys": [public(&key)] }).to_string()).unwrap();
+    with_settings(settings(keys_file), directory, key)
+}
+
+fn with_settings(settings: JwtIssuer, directory: tempfile::TempDir, key: Ed25519KeyPair) -> Bench {
     // the crate that checks signatures has a wall clock of its own: times are taken relative to it
     let clock = Arc::new(ManualClock::at_unix(wall()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let jwt = judge(settings(keys_file), &runtime, clock);
+    let jwt = judge(settings, &runtime, clock);
     Bench { directory, runtime, key, jwt }
 }
 
@@ -217,4 +222,119 @@ fn an_unusable_set_never_replaces_a_usable_one() {
     std::fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
     clock.advance(Duration::from_secs(2));
     assert!(bench.runtime.block_on(jwt.judge(&bench.sign(&header(), &claims()))).is_ok());
+}
+
+/// A bench of a public CI whose tokens must be about us.
+fn ci(groups: &[&str], required: &[(&str, &str)]) -> Bench {
+    let Bench { directory, key, .. } = bench();
+    let mut settings = settings(directory.path().join("keys.json"));
+    settings.claim_groups = groups.iter().map(|&claim| claim.to_owned()).collect();
+    settings.required_claims =
+        required.iter().map(|&(claim, value)| (claim.to_owned(), value.to_owned())).collect();
+    with_settings(settings, directory, key)
+}
+
+fn workload(more: Value) -> Value {
+    let mut claims = json!({ "iss": "https://idp.example", "aud": "modgate", "jti": "j",
+                             "iat": wall() - 5, "nbf": wall() - 5, "exp": wall() + 300 });
+    let (Some(claims_of), Value::Object(more)) = (claims.as_object_mut(), more) else {
+        panic!("no object")
+    };
+    claims_of.extend(more);
+    claims
+}
+
+fn github() -> Value {
+    workload(json!({
+        "sub": "repo:corp/ledger:environment:prod", "repository": "corp/ledger",
+        "repository_owner": "corp", "repository_id": "74", "ref": "refs/heads/main",
+        "ref_type": "branch", "event_name": "push", "environment": "prod",
+        "job_workflow_ref": "corp/ci/.github/workflows/build.yml@refs/heads/main",
+        "runner_environment": "self-hosted", "run_attempt": "1", "actor": "alice",
+    }))
+}
+
+#[test]
+fn a_job_of_github_actions_is_its_repository_and_a_strangers_is_nobody() {
+    let bench = ci(
+        &["repository", "ref", "environment"],
+        &[("repository_owner", "corp"), ("ref_type", "branch")],
+    );
+    let header = json!({ "typ": "JWT", "alg": "EdDSA", "x5t": "k1", "kid": "k1" });
+    let caller = bench.judge(&bench.sign(&header, &github())).unwrap();
+    assert_eq!(caller.principal(), "user:oidc/corp:repo:corp/ledger:environment:prod");
+    assert_eq!(
+        caller.groups(),
+        [
+            "group:oidc/corp:repository=corp/ledger",
+            "group:oidc/corp:ref=refs/heads/main",
+            "group:oidc/corp:environment=prod"
+        ]
+    );
+    assert!(
+        caller.groups_obtained().any(|(group, how)| group.contains(":ref=") && how == "claim ref")
+    );
+    // anybody may ask the same issuer for a token with our audience
+    let mut foreign = github();
+    foreign["repository_owner"] = json!("evil");
+    foreign["sub"] = json!("repo:evil/x:ref:refs/heads/main");
+    assert_eq!(bench.word(&bench.sign(&header, &foreign)), AuthResult::BadCredentials);
+    foreign.as_object_mut().unwrap().remove("repository_owner");
+    assert_eq!(bench.word(&bench.sign(&header, &foreign)), AuthResult::BadCredentials);
+}
+
+#[test]
+fn a_job_of_gitlab_is_its_project_and_a_value_cannot_make_up_a_group() {
+    let bench = ci(&["project_path", "ref_protected"], &[("namespace_path", "corp/pay")]);
+    let mut claims = workload(json!({
+        "sub": "project_path:corp/pay/ledger:ref_type:branch:ref:main", "namespace_id": "72",
+        "namespace_path": "corp/pay", "project_id": "20", "project_path": "corp/pay/ledger",
+        "user_login": "alice", "user_email": "a@corp.example", "pipeline_source": "push",
+        "ref": "main", "ref_type": "branch", "ref_protected": "true", "user_identities": [{ "provider": "x" }],
+    }));
+    let caller = bench.judge(&bench.sign(&header(), &claims)).unwrap();
+    assert_eq!(
+        caller.principal(),
+        "user:oidc/corp:project_path:corp/pay/ledger:ref_type:branch:ref:main"
+    );
+    assert_eq!(
+        caller.groups(),
+        ["group:oidc/corp:project_path=corp/pay/ledger", "group:oidc/corp:ref_protected=true"]
+    );
+    // what stands in a claim stays in that claim
+    claims["project_path"] = json!("x,group:oidc/corp:go-dev\nref_protected=true");
+    let caller = bench.judge(&bench.sign(&header(), &claims)).unwrap();
+    assert_eq!(
+        caller.groups()[0],
+        "group:oidc/corp:project_path=x%2Cgroup:oidc/corp:go-dev%0Aref_protected=true"
+    );
+}
+
+#[test]
+fn a_required_claim_may_be_a_text_a_switch_a_list_or_a_word_of_scope() {
+    let required = [
+        ("scope", "modules:read"),
+        ("realm_access.roles", "go-dev"),
+        ("email_verified", "true"),
+        ("https://corp.example/tenant", "7"),
+    ];
+    let bench = ci(&[], &required);
+    let mut good = claims();
+    good["scope"] = json!("openid modules:read");
+    good["email_verified"] = json!(true);
+    good["https://corp.example/tenant"] = json!(7);
+    assert_eq!(bench.word(&bench.sign(&header(), &good)), AuthResult::Success);
+    let table = [
+        ("scope", json!("modules:readwrite")),
+        ("realm_access", json!({ "roles": ["go-dev2"] })),
+        ("realm_access", json!("go-dev")),
+        ("email_verified", json!(false)),
+        ("https://corp.example/tenant", json!(null)),
+    ];
+    for (name, value) in table {
+        let mut bad = good.clone();
+        bad[name] = value.clone();
+        let result = bench.word(&bench.sign(&header(), &bad));
+        assert_eq!(result, AuthResult::BadCredentials, "{name} = {value}");
+    }
 }

@@ -31,6 +31,9 @@ pub(in crate::identity::ldap) enum Lost {
     /// A result that is neither success nor a refusal.
     #[error("{0} ended with result {1}: {2}")]
     Result(&'static str, u32, String),
+    /// The server cut its answer off, so what a rule is about may be missing.
+    #[error("the server cuts answers off (result 4): raise its size limit for the service account")]
+    CutOff,
     /// The service account is refused.
     #[error("the service account is refused: {0}: correct bind_dn and its password")]
     Service(String),
@@ -69,7 +72,7 @@ impl Connection {
         }
     }
 
-    /// Searches; more entries than there should be are as good as two, and no such base is none.
+    /// Searches; no such base is no entry. An answer that was cut off is none: a rule may be about what is missing.
     pub(in crate::identity::ldap) async fn search(
         &mut self,
         base: &str,
@@ -88,7 +91,8 @@ impl Connection {
             within(self.operation, "a search", search).await?;
         self.used = Instant::now();
         match result.rc {
-            0 | 4 | 32 => Ok(entries
+            4 => Err(Lost::CutOff),
+            0 | 32 => Ok(entries
                 .into_iter()
                 .filter(|entry| !entry.is_ref() && !entry.is_intermediate())
                 .map(SearchEntry::construct)

@@ -3,6 +3,7 @@
 pub(crate) mod list;
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::RwLock;
 use std::sync::atomic::AtomicBool;
@@ -59,6 +60,8 @@ pub(crate) struct World {
     to_upstream: Cable,
     to_collector: Cable,
     load: Load,
+    /// A copy of the shipped policy.
+    policy: tempfile::TempDir,
     pest: Option<Pest>,
 }
 
@@ -165,13 +168,17 @@ impl World {
         let (upstream, collector) = (Upstream::serve(tree.path()), Collector::listen());
         let slapd = Slapd::with(&People::new().person("alice"));
         let (to_upstream, to_collector) = (Cable::to(&upstream.url()), Cable::to(&collector.url()));
+        let policy = tempfile::tempdir().unwrap();
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"), policy.path());
         let settings = format!(
             "[identity]\nsource_rate = 200\n{}\n\
              [[private]]\nprefix = \"corp.example\"\nupstreams = [\"inner\"]\n\
              [[upstream.servers]]\nname = \"inner\"\nurl = \"{}\"\nallow_redirect_hosts = [\"*\"]\n\
+             [policy]\ndir = \"{}\"\n\
              [telemetry]\notlp_endpoint = \"{}\"\ntrace_ratio = 0.2\n",
             slapd.settings("cache_ttl = \"1s\"\nfailure_ttl = \"1s\""),
             upstream.url(),
+            policy.path().display(),
             to_collector.url(),
         );
         let gateway = Setup::over(&to_upstream.url()).with(&settings).start();
@@ -188,6 +195,7 @@ impl World {
             to_upstream,
             to_collector,
             load,
+            policy,
             pest: None,
         }
     }
@@ -250,3 +258,16 @@ impl World {
 }
 
 fn nothing(_world: &mut World) {}
+
+/// Copies a directory with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir_all(&target).unwrap();
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

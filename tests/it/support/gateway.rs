@@ -235,20 +235,26 @@ impl Gateway {
     }
 
     pub(crate) fn ops_page(&self, path: &str) -> (u16, String) {
-        self.ops_page_as(path, "")
+        self.ops_call("GET", path)
     }
 
     /// The page with exemplars.
     pub(crate) fn openmetrics(&self) -> String {
-        self.ops_page_as("/metrics", "Accept: application/openmetrics-text;version=1.0.0\r\n").1
+        let accept = "Accept: application/openmetrics-text;version=1.0.0\r\n";
+        self.ops_ask("GET", "/metrics", accept).1
     }
 
-    /// Asks with more header lines, each ended by CRLF.
-    fn ops_page_as(&self, path: &str, more: &str) -> (u16, String) {
+    /// Asks the operations listener with a method.
+    pub(crate) fn ops_call(&self, method: &str, path: &str) -> (u16, String) {
+        self.ops_ask(method, path, "")
+    }
+
+    /// The same with more header lines, each ended by CRLF.
+    fn ops_ask(&self, method: &str, path: &str, more: &str) -> (u16, String) {
         use std::io::Read as _;
         use std::io::Write as _;
         let mut stream = std::net::TcpStream::connect(self.ops).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n{more}\r\n")
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n{more}\r\n")
             .unwrap();
         let mut raw = Vec::new();
         stream.read_to_end(&mut raw).unwrap();
@@ -275,6 +281,16 @@ impl Gateway {
         let pid = self.child.id().to_string();
         let done = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
         assert!(done.unwrap().success());
+    }
+
+    /// How many files and sockets the process holds open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count()
     }
 
     /// Sends a signal by its name, such as TERM.

@@ -167,6 +167,32 @@ impl Slapd {
             .count()
     }
 
+    /// What it was asked about people, by its own log, in order: `search` for a name, `bind` as somebody.
+    pub(crate) fn asked_about_people(&self) -> Vec<&'static str> {
+        let log = std::fs::read_to_string(self.directory.path().join("log")).unwrap();
+        let people = format!("ou=people,{SUFFIX}\"");
+        log.lines()
+            .filter_map(|line| {
+                let about = line.contains(&people);
+                match (line.contains(" SRCH base="), line.contains(" BIND dn=")) {
+                    (true, _) if about => Some("search"),
+                    (_, true) if about && line.contains("method=128") => Some("bind"),
+                    _ => None,
+                }
+            })
+            .collect()
+    }
+
+    /// Gives somebody another password.
+    pub(crate) fn set_password(&self, name: &str, password: &str) {
+        let changed = Command::new("ldappasswd")
+            .args(["-x", "-H", &format!("ldap://127.0.0.1:{}", self.plain), "-w", "admin"])
+            .args(["-D", &format!("cn=admin,{SUFFIX}"), "-s", password, &dn_of(name)])
+            .output()
+            .unwrap();
+        assert!(changed.status.success(), "{}", String::from_utf8_lossy(&changed.stderr));
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());

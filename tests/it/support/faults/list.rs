@@ -176,6 +176,22 @@ fn house() -> Vec<Fault> {
             alerts: &[("ModgateEgressBlocked", "")],
         },
         Fault {
+            what: "policy file broken",
+            form: Form::Short,
+            inject: |world| {
+                let file = world.policy.path().join("rules/90-security.csv");
+                std::fs::copy(&file, world.policy.path().join("kept")).unwrap();
+                std::fs::write(file, "p, this is no row\n").unwrap();
+                let _said = world.gateway().ops_call("POST", "/policy/reload");
+            },
+            heal: |world| {
+                let file = world.policy.path().join("rules/90-security.csv");
+                std::fs::rename(world.policy.path().join("kept"), file).unwrap();
+                let _said = world.gateway().ops_call("POST", "/policy/reload");
+            },
+            alerts: &[("ModgatePolicyReloadFailed", "")],
+        },
+        Fault {
             what: "audit directory gone",
             form: Form::Long,
             inject: |world| {

@@ -1,0 +1,80 @@
+//! `modgate deny`: a module, or some versions of it, is refused to everybody within a second, without a review.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::Failure;
+use crate::cli::Settings;
+use crate::cli::say;
+use crate::clock::Clock as _;
+use crate::clock::SystemClock;
+use crate::clock::rfc3339_seconds;
+use crate::policy::overlay::Denies;
+use crate::policy::overlay::Deny;
+use crate::policy::overlay::Wanted;
+
+/// Denies a module to everybody at once. A running gateway follows within a second; its audit says so.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DenyCommand {
+    /// `MODULE`, or `MODULE@VERSIONS` such as 'example.com/lib@<v1.4.2'; quote < and >
+    #[arg(value_name = "MODULE[@VERSIONS]", required_unless_present_any = ["list", "lift"])]
+    what: Option<String>,
+    /// Why: told to everybody who is refused
+    #[arg(long, required_unless_present_any = ["list", "lift"])]
+    reason: Option<String>,
+    /// Until when: a duration from now such as 4h or 7d [default: until it is lifted]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    until: Option<Duration>,
+    /// List every emergency deny
+    #[arg(long, conflicts_with_all = ["what", "reason", "until", "lift"])]
+    list: bool,
+    /// Lift one, by its id
+    #[arg(long, value_name = "ID", conflicts_with_all = ["what", "reason", "until"])]
+    lift: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl DenyCommand {
+    pub(in crate::cli) fn run(self, environment: Vec<(String, String)>) -> Result<(), Failure> {
+        let config = self.settings.load(environment, Vec::new())?;
+        let denies = Denies::new(config.policy.denies_file);
+        if let Some(id) = &self.lift {
+            denies.lift(id, &SystemClock)?;
+            return say(&format!("{id} is lifted"));
+        }
+        let (Some(what), Some(reason)) = (self.what, self.reason) else {
+            return list(&denies.list()?);
+        };
+        let wanted = Wanted { what, reason, life: self.until };
+        let deny = denies
+            .add(&wanted, &SystemClock)
+            .map_err(|error| Failure::Settings(error.to_string()))?;
+        say(&format!("{}: {} is denied to everybody {}", deny.id, wanted.what, until(&deny)))
+    }
+}
+
+fn list(denies: &[Deny]) -> Result<(), Failure> {
+    let now = SystemClock.unix_seconds();
+    let mut text = format!("{:8} {:8} {:40} {:26} REASON\n", "ID", "STATE", "WHAT", "UNTIL");
+    for deny in denies {
+        let state = match (deny.lifted, deny.holds(now)) {
+            (Some(_), _) => "lifted",
+            (None, true) => "holds",
+            (None, false) => "over",
+        };
+        let what = format!("{}@{}", deny.module, deny.versions);
+        let line =
+            format!("{:8} {state:8} {what:40} {:26} {}\n", deny.id, until(deny), deny.reason);
+        text.push_str(&line);
+    }
+    say(&text)
+}
+
+fn until(deny: &Deny) -> String {
+    deny.until.map_or_else(
+        || "until it is lifted".to_owned(),
+        |until| format!("until {}", rfc3339_seconds(until)),
+    )
+}

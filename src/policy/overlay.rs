@@ -1,0 +1,223 @@
+//! Emergency denies: rows that an operator puts over the reviewed files within a second. They only take away.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::clock::Clock;
+use crate::kept::Kept;
+use crate::kept::KeptError;
+use crate::kept::Stamp;
+use crate::policy::loader::Origin;
+use crate::policy::loader::line;
+use crate::policy::loader::line::Line;
+use crate::policy::rule::Rule;
+
+/// One emergency deny, as its file keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deny {
+    /// The id of its row: `deny-1` and so on.
+    pub id: String,
+    /// A pattern as in a deny rule.
+    pub module: String,
+    /// Versions as in a rule.
+    pub versions: String,
+    /// Told to everybody it refuses.
+    pub reason: String,
+    /// When it was given, in seconds since 1970.
+    pub created: u64,
+    /// From when on it is over, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+    /// When it was lifted, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifted: Option<u64>,
+}
+
+impl Deny {
+    /// Whether it holds at a time, in seconds since 1970.
+    pub fn holds(&self, now: u64) -> bool {
+        self.lifted.is_none() && self.until.is_none_or(|until| now < until)
+    }
+
+    /// The row it stands for: everybody, every action.
+    pub(in crate::policy) fn row(&self) -> String {
+        format!("p, {}, any:anonymous, {}, {}, *, deny", self.id, self.module, self.versions)
+    }
+
+    /// The rule it stands for, or what is wrong with it.
+    pub(in crate::policy) fn rule(&self) -> Result<Rule, String> {
+        if self.module.starts_with('@') && self.module != "@private/**" {
+            return Err(format!("{} is no pattern of modules", self.module));
+        }
+        line::check_words(&self.reason, line::REASON_LIMIT_BYTES)?;
+        match Line::read_overlay(&self.row()) {
+            Ok(Line::Rule(rule)) => Ok(rule),
+            Ok(_) => Err("it is no rule".to_owned()),
+            Err(wrong) => Err(wrong.what.into_owned()),
+        }
+    }
+
+    pub(in crate::policy) fn origin(&self) -> Origin {
+        Origin {
+            file: Arc::from("emergency denies"),
+            line: 0,
+            owner: None,
+            reason: Some(Arc::from(self.reason.as_str())),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    v: u8,
+    denies: Vec<Deny>,
+}
+
+impl Default for Stored {
+    fn default() -> Self {
+        Self { v: 1, denies: Vec::new() }
+    }
+}
+
+/// Why a deny could not be given, listed or lifted.
+#[derive(Debug, thiserror::Error)]
+pub enum DenyError {
+    /// The file could not be read or written, or is none.
+    #[error("file of emergency denies {0}")]
+    File(#[from] KeptError),
+    /// It would be no rule.
+    #[error("{0}")]
+    Rule(String),
+    /// There is no such deny.
+    #[error("there is no emergency deny {0} in force: modgate deny list shows them")]
+    Unknown(String),
+}
+
+/// What is to be denied.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// `MODULE` or `MODULE@VERSIONS`, as in a deny rule.
+    pub what: String,
+    /// Told to everybody it refuses.
+    pub reason: String,
+    /// How long; for ever without it.
+    pub life: Option<Duration>,
+}
+
+/// The file of emergency denies: the command changes it, a running gateway follows it.
+#[derive(Debug, Clone)]
+pub struct Denies(Kept<Stored>);
+
+impl Denies {
+    /// A file that may not exist yet.
+    pub fn new(path: PathBuf) -> Self {
+        Self(Kept::new(path))
+    }
+
+    /// Denies a module or some versions of it, for everybody.
+    pub fn add(&self, wanted: &Wanted, clock: &dyn Clock) -> Result<Deny, DenyError> {
+        let (module, versions) = wanted.what.split_once('@').map_or_else(
+            || (wanted.what.as_str(), "*"),
+            |(module, versions)| {
+                if module.is_empty() { (wanted.what.as_str(), "*") } else { (module, versions) }
+            },
+        );
+        let now = clock.unix_seconds();
+        self.0.change(|stored| {
+            let deny = Deny {
+                id: format!("{}{}", line::OVERLAY_ID, stored.denies.len() + 1),
+                module: module.to_owned(),
+                versions: versions.to_owned(),
+                reason: wanted.reason.clone(),
+                created: now,
+                until: wanted.life.map(|life| now.saturating_add(life.as_secs())),
+                lifted: None,
+            };
+            deny.rule().map_err(DenyError::Rule)?;
+            stored.denies.push(deny.clone());
+            Ok(deny)
+        })
+    }
+
+    /// Every deny that was ever given.
+    pub fn list(&self) -> Result<Vec<Deny>, DenyError> {
+        Ok(self.0.read()?.denies)
+    }
+
+    /// Lifts a deny that holds.
+    pub fn lift(&self, id: &str, clock: &dyn Clock) -> Result<(), DenyError> {
+        let now = clock.unix_seconds();
+        self.0.change(|stored| {
+            let mut held = stored.denies.iter_mut();
+            let deny = held.find(|deny| deny.id == id && deny.holds(now));
+            deny.ok_or_else(|| DenyError::Unknown(id.to_owned()))?.lifted = Some(now);
+            Ok(())
+        })
+    }
+
+    /// Those that hold at a time, in seconds since 1970.
+    pub(in crate::policy) fn in_force(&self, now: u64) -> Result<Vec<Deny>, DenyError> {
+        Ok(self.list()?.into_iter().filter(|deny| deny.holds(now)).collect())
+    }
+
+    /// Tells whether the file changed since an earlier look.
+    pub fn stamp(&self) -> Stamp {
+        self.0.stamp()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn wanted(what: &str) -> Wanted {
+        Wanted { what: what.to_owned(), reason: "malware".to_owned(), life: None }
+    }
+
+    #[test]
+    fn a_deny_is_a_rule_for_everybody_until_it_is_over_or_lifted() {
+        let directory = tempfile::tempdir().unwrap();
+        let denies = Denies::new(directory.path().join("denies.json"));
+        let clock = ManualClock::at_unix(1_000);
+        let life = Some(Duration::from_mins(1));
+        let first =
+            denies.add(&Wanted { life, ..wanted("example.com/x@<v1.4.2") }, &clock).unwrap();
+        let second = denies.add(&wanted("=example.com/y"), &clock).unwrap();
+        assert_eq!((first.id.as_str(), second.id.as_str()), ("deny-1", "deny-2"));
+        assert_eq!(first.row(), "p, deny-1, any:anonymous, example.com/x, <v1.4.2, *, deny");
+        assert_eq!(denies.in_force(1_059).unwrap(), [first, second.clone()]);
+        assert_eq!(denies.in_force(1_060).unwrap(), [second]);
+        denies.lift("deny-2", &clock).unwrap();
+        assert!(denies.in_force(1_060).unwrap().is_empty());
+        assert!(matches!(denies.lift("deny-2", &clock), Err(DenyError::Unknown(_))));
+        assert_eq!(denies.list().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_deny_is_told_and_not_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let denies = Denies::new(directory.path().join("denies.json"));
+        let clock = ManualClock::at_unix(1_000);
+        let long = Wanted { reason: "r".repeat(75), ..wanted("example.com/x") };
+        let odd = Wanted { reason: "two\nlines".to_owned(), ..wanted("example.com/x") };
+        for bad in [
+            wanted(""),
+            wanted("example.com//x"),
+            wanted("example.com/x@v1"),
+            wanted("example.com/x, *, *, allow"),
+            wanted("@sumdb"),
+            long,
+            odd,
+        ] {
+            assert!(matches!(denies.add(&bad, &clock), Err(DenyError::Rule(_))), "{bad:?}");
+        }
+        assert_eq!(denies.list().unwrap(), []);
+    }
+}

@@ -1,0 +1,225 @@
+//! Reading the policy again: read, parse, lint, build, its own expectations, swap. Whatever fails keeps the last good one.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::PoisonError;
+
+use crate::clock::Clock;
+use crate::content::Sum;
+use crate::policy::Change;
+use crate::policy::Policy;
+use crate::policy::diff;
+use crate::policy::draft::Draft;
+use crate::policy::files::Files;
+use crate::policy::lint::Finding;
+use crate::policy::lint::Weight;
+use crate::policy::overlay::Deny;
+use crate::policy::snapshot::Snapshot;
+use crate::telemetry::labels::Label as _;
+use crate::telemetry::labels::policy::PolicyReload;
+
+/// What was looked at last.
+#[derive(Debug, Default)]
+pub(in crate::policy) struct Known {
+    /// What the files said when they were looked at last, whatever became of it.
+    seen: Option<Sum>,
+    candidate_seen: Option<Sum>,
+    /// The last good files.
+    good: Option<Checked>,
+    denies: Vec<Deny>,
+    denies_broken: bool,
+}
+
+/// Rules that passed every step.
+#[derive(Debug, Clone)]
+struct Checked {
+    draft: Draft,
+    findings: Vec<Finding>,
+    expectations: usize,
+}
+
+/// What a look at the sources came to.
+#[derive(Debug, Default)]
+pub struct Reload {
+    /// A new policy is in force.
+    pub activated: Option<Activated>,
+    /// Something was refused, and the last good of it is still in force.
+    pub rejected: Option<Rejected>,
+    /// The candidate changed: its new revision, or what is wrong with it.
+    pub candidate: Option<Result<Arc<str>, Vec<String>>>,
+}
+
+/// A policy that came into force.
+#[derive(Debug, Clone)]
+pub struct Activated {
+    /// The revision before, `none` for the first.
+    pub old: Arc<str>,
+    /// The revision now.
+    pub new: Arc<str>,
+    /// How many rows it has.
+    pub rules: usize,
+    /// How many of them are emergency denies.
+    pub denies: usize,
+    /// What differs, row by row.
+    pub changes: Vec<Change>,
+    /// What its lint says.
+    pub findings: Vec<Finding>,
+    /// How many of its own expectations hold: all.
+    pub expectations: usize,
+}
+
+/// A policy that did not.
+#[derive(Debug, Clone)]
+pub struct Rejected {
+    /// Which step refused it.
+    pub step: PolicyReload,
+    /// Why, one problem a line.
+    pub problems: Vec<String>,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let first = self.problems.first().map(String::as_str).unwrap_or_default();
+        let (count, step) = (self.problems.len(), self.step.text());
+        write!(out, "the policy's files were refused ({step}, {count} problems): {first}")
+    }
+}
+
+impl Rejected {
+    fn at(step: PolicyReload, problems: Vec<String>) -> Self {
+        Self { step, problems }
+    }
+}
+
+impl Policy {
+    /// Looks at all sources and takes what changed, if it is good. What did not change since the last look is not told
+    /// again. Blocking; one at a time.
+    pub fn reload(&self, clock: &dyn Clock) -> Reload {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reload =
+            Reload { candidate: self.reload_candidate(&mut known), ..Reload::default() };
+        let mut fresh = false;
+        match self.draft(&mut known, clock) {
+            None => {}
+            Some(Ok(checked)) => (known.good, fresh) = (Some(checked), true),
+            Some(Err(rejected)) => reload.rejected = Some(rejected),
+        }
+        let denies =
+            self.sources.denies.as_ref().map(|denies| denies.in_force(clock.unix_seconds()));
+        let denies = match denies {
+            None => Vec::new(),
+            Some(Ok(denies)) => {
+                known.denies_broken = false;
+                denies
+            }
+            Some(Err(error)) => {
+                // those that hold go on holding
+                let problem = Rejected::at(PolicyReload::Io, vec![error.to_string()]);
+                if !std::mem::replace(&mut known.denies_broken, true) {
+                    reload.rejected.get_or_insert(problem);
+                }
+                known.denies.clone()
+            }
+        };
+        if !fresh && denies == known.denies {
+            return reload;
+        }
+        known.denies.clone_from(&denies);
+        let Some(checked) = known.good.clone() else { return reload };
+        match self.over(&checked.draft, &denies) {
+            Ok(snapshot) => {
+                reload.activated = Some(self.activate(&snapshot, denies.len(), checked));
+            }
+            Err(rejected) => reload.rejected = Some(rejected),
+        }
+        reload
+    }
+
+    /// The rules, if they changed since the last look: read, parsed, linted and tested.
+    fn draft(&self, known: &mut Known, clock: &dyn Clock) -> Option<Result<Checked, Rejected>> {
+        let files = match self.sources.rules.files() {
+            Ok(files) => files,
+            Err(error) => {
+                let seen = Sum::of(error.to_string().as_bytes());
+                let told = known.seen.replace(seen) == Some(seen);
+                let problems = error.problems().to_vec();
+                return (!told).then(|| Err(Rejected::at(PolicyReload::Io, problems)));
+            }
+        };
+        let seen = files.digest();
+        if known.seen.replace(seen) == Some(seen) {
+            return None;
+        }
+        Some(self.check(files, clock))
+    }
+
+    fn check(&self, files: Files, clock: &dyn Clock) -> Result<Checked, Rejected> {
+        let draft = Draft::of(files, &self.sources)
+            .map_err(|error| Rejected::at(PolicyReload::Parse, error.problems().to_vec()))?;
+        let findings = draft
+            .lint(clock.now())
+            .map_err(|problem| Rejected::at(PolicyReload::Lint, vec![problem]))?;
+        let errors: Vec<String> = findings
+            .iter()
+            .filter(|finding| finding.weight == Weight::Error)
+            .map(ToString::to_string)
+            .collect();
+        if !errors.is_empty() {
+            return Err(Rejected::at(PolicyReload::Lint, errors));
+        }
+        let outcome = draft
+            .test()
+            .map_err(|error| Rejected::at(PolicyReload::Suite, vec![error.to_string()]))?;
+        if outcome.failures() > 0 {
+            return Err(Rejected::at(PolicyReload::Suite, outcome.failed().collect()));
+        }
+        Ok(Checked { draft, findings, expectations: outcome.len() })
+    }
+
+    /// The rules with emergency denies over them.
+    fn over(&self, draft: &Draft, denies: &[Deny]) -> Result<Arc<Snapshot>, Rejected> {
+        if denies.is_empty() {
+            return Ok(Arc::clone(&draft.snapshot));
+        }
+        let (private, settings) = (self.sources.private.clone(), self.sources.settings.clone());
+        Snapshot::build(&draft.files, denies, private, settings)
+            .map(Arc::new)
+            .map_err(|error| Rejected::at(PolicyReload::Parse, error.problems().to_vec()))
+    }
+
+    fn activate(&self, new: &Arc<Snapshot>, denies: usize, checked: Checked) -> Activated {
+        let old = self.snapshot.swap(Arc::clone(new));
+        Activated {
+            old: Arc::clone(old.revision()),
+            new: Arc::clone(new.revision()),
+            rules: new.rules.len(),
+            denies,
+            changes: diff::changes(&old, new),
+            findings: checked.findings,
+            expectations: checked.expectations,
+        }
+    }
+
+    fn reload_candidate(&self, known: &mut Known) -> Option<Result<Arc<str>, Vec<String>>> {
+        let source = self.sources.candidate.as_ref()?;
+        let read = source.files();
+        let seen = match &read {
+            Ok(files) => files.digest(),
+            Err(error) => Sum::of(error.to_string().as_bytes()),
+        };
+        if known.candidate_seen.replace(seen) == Some(seen) {
+            return None;
+        }
+        match read.and_then(|files| Draft::of(files, &self.sources)) {
+            Ok(draft) => {
+                let revision = Arc::clone(draft.revision());
+                self.candidate.store(Some(draft.snapshot));
+                Some(Ok(revision))
+            }
+            Err(error) => {
+                self.candidate.store(None);
+                Some(Err(error.problems().to_vec()))
+            }
+        }
+    }
+}
