@@ -7,11 +7,14 @@ CARGO ?= cargo
 LOCKED := --locked
 # the oldest go command whose protocol the tests speak
 GO_MINOR := 22
+# how much make policy-proof proves
+CASES ?= 10000000
+MUTATIONS ?= 200000
 
-.PHONY: help run test demo bench fmt lint docs contracts unit it deny setup clean
+.PHONY: help run test demo bench policy-proof fmt lint docs contracts unit it deny setup clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build the release and serve on https://localhost:8443, no other service needed
 	$(CARGO) run $(LOCKED) --release -- serve --dev
@@ -52,9 +55,14 @@ it: ## the product through its front door: the binary, sockets, a real go comman
 demo: setup ## a real go command downloads real modules through the gateway (needs a public proxy)
 	$(CARGO) bench $(LOCKED) --bench demo
 
-bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a known caller
+bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a known caller, and to decide
 	$(CARGO) bench $(LOCKED) --bench large_zip
 	$(CARGO) bench $(LOCKED) --bench identity
+	$(CARGO) bench $(LOCKED) --bench policy
+
+policy-proof: ## the proofs of the policy at length: CASES decisions compared, MUTATIONS bytes changed
+	MODGATE_POLICY_CASES=$(CASES) MODGATE_POLICY_MUTATIONS=$(MUTATIONS) \
+		$(CARGO) test $(LOCKED) --release --lib policy::tests -- --nocapture
 
 deny: ## licences, bans, sources and advisories (needs cargo-deny)
 	$(CARGO) deny check
