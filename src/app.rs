@@ -28,6 +28,7 @@ use crate::gateway::Parts;
 use crate::gateway::account::Accounts;
 use crate::gateway::fetch::Fetcher;
 use crate::gateway::own::Own;
+use crate::goproxy::proxylist::FallBack;
 use crate::goproxy::request::Routes;
 use crate::identity::Anonymous;
 use crate::identity::Door;
@@ -46,11 +47,12 @@ use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
 use crate::telemetry::log::Lines;
 use crate::telemetry::trace::Sampler;
+use crate::upstream;
 use crate::upstream::Chain;
-use crate::upstream::Link;
 use crate::upstream::Upstream;
 use crate::upstream::directory::Directory;
 use crate::upstream::http::Http;
+use crate::upstream::routes::Link;
 use crate::upstream::source::Limits;
 use crate::upstream::source::Source;
 
@@ -168,16 +170,19 @@ fn chain(
         let (name, serves_sumdb) = (server.name.clone(), server.sumdb);
         all.push(Arc::new(Upstream { name, source, serves_sumdb }));
     }
-    let links = config
-        .upstream
-        .chain
-        .iter()
-        .filter_map(|(name, fall_back)| {
+    let links = |chain: &[(String, FallBack)]| -> Vec<Link> {
+        let link = |(name, fall_back): &(String, FallBack)| {
             let upstream = all.iter().find(|upstream| &upstream.name == name)?;
             Some(Link { upstream: Arc::clone(upstream), fall_back: *fall_back })
-        })
-        .collect();
-    Ok(Chain::new(links, all, bindings, Arc::clone(telemetry)))
+        };
+        chain.iter().filter_map(link).collect()
+    };
+    let (usual, mut named) = (links(&config.upstream.chain), Vec::new());
+    for chain in &config.upstream.chains {
+        named.extend(chain.patterns.iter().map(|one| (one.clone(), links(&chain.chain))));
+    }
+    let routes = upstream::routes::Routes::new(usual, all, bindings).with(named);
+    Ok(Chain::new(routes, Arc::clone(telemetry)))
 }
 
 fn source(

@@ -5,7 +5,8 @@
 //! **Rule.** A chain is walked in order, with the words of the `go` command: after an entry followed by a comma the
 //! next one is asked only if this one said 404 or 410; after a bar, whatever went wrong. A private module has no
 //! chain: only the upstreams bound to its prefix are asked, in the order they are configured. Egress checks that
-//! again at the socket.
+//! again at the socket. Other modules are asked of the chain whose pattern is the longest that covers them, or of the
+//! usual one ([`routes`]).
 //!
 //! **What an absence is.** 404 or 410 only if *every* consulted upstream said so; one that failed makes the answer
 //! a fault, since a 404 would send the module's name to the client's next proxy. A 404 whose text says that the
@@ -19,6 +20,7 @@
 
 pub mod directory;
 pub mod http;
+pub mod routes;
 pub mod source;
 
 use std::borrow::Cow;
@@ -26,7 +28,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::content::Content;
-use crate::egress::Bindings;
 use crate::egress::EgressError;
 use crate::fault::Fault;
 use crate::fault::Kind;
@@ -37,6 +38,7 @@ use crate::telemetry::labels::Attempt;
 use crate::telemetry::labels::SecurityEvent;
 use crate::telemetry::observed::Observed;
 use crate::telemetry::record::Record;
+use crate::upstream::routes::Routes;
 use crate::upstream::source::Source;
 use crate::upstream::source::SourceError;
 
@@ -112,38 +114,22 @@ pub struct Upstream {
     pub serves_sumdb: bool,
 }
 
-/// One entry of a chain.
-#[derive(Debug, Clone)]
-pub struct Link {
-    /// Whom to ask.
-    pub upstream: Arc<Upstream>,
-    /// What must happen for the next entry to be asked.
-    pub fall_back: FallBack,
-}
-
 /// All upstreams, and in which order they are asked for what.
 #[derive(Debug)]
 pub struct Chain {
-    public: Vec<Link>,
-    all: Vec<Arc<Upstream>>,
-    bindings: Arc<Bindings>,
+    routes: Routes,
     telemetry: Arc<Telemetry>,
 }
 
 impl Chain {
-    /// A chain for public modules; bound upstreams are found among `all`.
-    pub fn new(
-        public: Vec<Link>,
-        all: Vec<Arc<Upstream>>,
-        bindings: Arc<Bindings>,
-        telemetry: Arc<Telemetry>,
-    ) -> Self {
-        Self { public, all, bindings, telemetry }
+    /// A walk along these routes.
+    pub fn new(routes: Routes, telemetry: Arc<Telemetry>) -> Self {
+        Self { routes, telemetry }
     }
 
     /// Whether a path lies under a private prefix.
     pub fn is_private(&self, path: &str) -> bool {
-        self.bindings.is_private(path)
+        self.routes.is_private(path)
     }
 
     /// Walks the chain for a request.
@@ -154,7 +140,7 @@ impl Chain {
     ) -> Result<Content, UpstreamError> {
         let mut absent = None;
         let mut failed = None;
-        for link in self.links(request) {
+        for link in self.routes.of(request) {
             match self.attempt(&link.upstream, request, record).await {
                 Ok(content) => return Ok(content),
                 Err(UpstreamError::Absent { gone, text }) => {
@@ -174,25 +160,6 @@ impl Chain {
             UpstreamError::Nobody(path.to_owned())
         };
         Err(failed.or(absent).unwrap_or_else(nobody))
-    }
-
-    /// The walk for one request: the public chain, or the upstreams bound to a private prefix.
-    fn links(&self, request: &Request) -> Vec<Link> {
-        if let Request::Sumdb(_) = request {
-            return self.public.iter().filter(|link| link.upstream.serves_sumdb).cloned().collect();
-        }
-        match request.module_path() {
-            Some(path) if self.is_private(path) => self
-                .all
-                .iter()
-                .filter(|upstream| self.bindings.allow(path, &upstream.name))
-                .map(|upstream| Link {
-                    upstream: Arc::clone(upstream),
-                    fall_back: FallBack::OnNotFound,
-                })
-                .collect(),
-            _ => self.public.clone(),
-        }
     }
 
     async fn attempt(

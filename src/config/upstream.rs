@@ -15,9 +15,11 @@ use crate::config::reader::Table;
 use crate::config::secret::Secret;
 use crate::config::source::Form;
 use crate::config::units;
+use crate::config::upstream::chains::NamedChain;
 use crate::goproxy::proxylist::FallBack;
 
 mod chain;
+pub mod chains;
 
 /// The upstreams.
 #[derive(Debug, Clone)]
@@ -25,7 +27,9 @@ pub struct Upstream {
     /// Names of [`Self::servers`] in the order they are asked for public modules, each with what must happen for
     /// the next one to be asked.
     pub chain: Vec<(String, FallBack)>,
-    /// Every server: those of the file, then those that the chain names by URL.
+    /// Other chains for the modules of some patterns.
+    pub chains: Vec<NamedChain>,
+    /// Every server: those of the file, then those that a chain names by URL.
     pub servers: Vec<UpstreamServer>,
     /// Time to connect, the TLS handshake included.
     pub connect_timeout: Duration,
@@ -197,6 +201,7 @@ pub(in crate::config) fn read(reader: &mut Reader) -> (Option<Upstream>, Vec<Str
     let names: Vec<String> =
         reader.elements(&SERVERS).into_iter().filter_map(|element| element.name).collect();
     let servers = read_servers(reader);
+    let chains = chains::read(reader, &names);
     let mut table = reader.section(&SECTION);
     let chain = table.maybe("chain", |text| chain::parse(text, &names));
     let connect_timeout = table.one("connect_timeout", units::duration);
@@ -207,9 +212,12 @@ pub(in crate::config) fn read(reader: &mut Reader) -> (Option<Upstream>, Vec<Str
     let attempts = table.one("attempts", units::count(10_u32));
     let max_zip = table.one("max_zip", units::bytes);
     let done = || {
-        let (chain, servers) = chain::resolve(chain?.unwrap_or_default(), servers?);
+        let mut servers = servers?;
+        let chain = chain::resolve(chain?.unwrap_or_default(), &mut servers);
+        let chains = chains?.into_iter().map(|read| read.resolve(&mut servers)).collect();
         Some(Upstream {
             chain,
+            chains,
             servers,
             connect_timeout: connect_timeout?,
             first_byte_timeout: first_byte_timeout?,

@@ -19,6 +19,7 @@ mod mtls;
 mod oidc;
 mod private;
 mod record;
+mod routes;
 mod shutdown;
 mod sumdb;
 mod support;
