@@ -146,7 +146,7 @@ const LAYERS: [(u8, &[&str]); 10] = [
     (8, &["server"]),
     (6, &["gateway"]),
     (5, &["identity", "policy", "sumdb", "upstream", "cache", "audit"]),
-    (4, &["egress", "tasks"]),
+    (4, &["egress", "tasks", "breaker"]),
     (3, &["telemetry"]),
     (2, &["config"]),
     (1, &["goproxy"]),
