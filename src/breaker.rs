@@ -222,7 +222,7 @@ impl Attempt<'_> {
     }
 
     /// What it comes to if it is dropped from now on.
-    pub fn expect(&mut self, verdict: Verdict) {
+    pub fn presume(&mut self, verdict: Verdict) {
         self.verdict = verdict;
     }
 }

@@ -28,6 +28,7 @@ use reqwest::header::HeaderValue;
 use tokio::time::Instant;
 use tokio::time::timeout_at;
 
+use crate::clock;
 use crate::config::secret::Secret;
 use crate::goproxy::pattern::Case;
 use crate::goproxy::pattern::Prefix;
@@ -180,13 +181,21 @@ impl Origin {
             if request.module_path().is_some_and(private) { Name::Private } else { Name::Public };
         let mut url = self.url(request)?;
         for _hop in 0..=REDIRECTS {
-            let response = self.ask(&url, traceparent, deadlines).await?;
+            let response = self.ask(&url, Some(traceparent), deadlines).await?;
             if !is_redirect(response.status()) {
                 return Ok(Answer { response, deadline: deadlines.total });
             }
             url = self.follow(&url, &response, name)?;
         }
         Err(EgressError::Redirect("more than ten redirects".to_owned()))
+    }
+
+    /// Asks for the root of this origin: whether anybody is there. No module is named.
+    pub async fn knock(&self, deadlines: Deadlines) -> Result<Answer, EgressError> {
+        let base = self.settings.base.as_str().trim_end_matches('/');
+        let url = Url::parse(&format!("{base}/")).map_err(|_| EgressError::Url(base.to_owned()))?;
+        let response = self.ask(&url, None, deadlines).await?;
+        Ok(Answer { response, deadline: deadlines.total })
     }
 
     /// The check at the socket's edge: no private name to an origin that is not bound to it.
@@ -210,15 +219,17 @@ impl Origin {
     async fn ask(
         &self,
         url: &Url,
-        traceparent: &str,
+        traceparent: Option<&str>,
         deadlines: Deadlines,
     ) -> Result<Response, EgressError> {
         let mut asked = self
             .client
             .get(url.clone())
             .header("accept-encoding", "identity")
-            .header("via", format!("1.1 {}", self.instance.via))
-            .header("traceparent", traceparent);
+            .header("via", format!("1.1 {}", self.instance.via));
+        if let Some(traceparent) = traceparent {
+            asked = asked.header("traceparent", traceparent);
+        }
         if let Some((name, password)) = &self.settings.basic
             && self.same_origin(url)
         {
@@ -284,6 +295,21 @@ impl Answer {
     /// The media type, as sent.
     pub fn content_type(&self) -> Option<&str> {
         header(self.response.headers(), "content-type")
+    }
+
+    /// How long the other side wants to be left in peace: seconds, or a time that is read beside its own `Date`, so
+    /// that two clocks need not agree (RFC 9110, section 10.2.3).
+    pub fn retry_after(&self) -> Option<Duration> {
+        let said = header(self.response.headers(), "retry-after")?.trim();
+        if let Ok(seconds) = said.parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        (clock::http_date(said)? - self.date()?).try_into().ok()
+    }
+
+    /// What o'clock it is there.
+    pub fn date(&self) -> Option<time::OffsetDateTime> {
+        header(self.response.headers(), "date").and_then(clock::http_date)
     }
 
     /// The next bytes, or `None` at the end. A body shorter than announced is an error, not an end.

@@ -45,6 +45,27 @@ pub struct Upstream {
     pub attempts: u32,
     /// Bytes of the largest zip.
     pub max_zip: u64,
+    /// How one upstream is treated.
+    pub care: Care,
+}
+
+/// How one upstream is treated.
+#[derive(Debug, Clone, Copy)]
+pub struct Care {
+    /// Repeated attempts as a share of all requests to one upstream.
+    pub retry_budget: f64,
+    /// After how long without a head a second request is sent beside the first.
+    pub hedge_after: Option<Duration>,
+    /// Requests to one upstream at a time.
+    pub max_requests: usize,
+    /// Requests that may wait for one upstream.
+    pub max_waiting: usize,
+    /// So many failures within ten seconds, and an upstream is left alone...
+    pub breaker_failures: u32,
+    /// ...for so long at first...
+    pub breaker_rest: Duration,
+    /// ...and for so long at most.
+    pub breaker_longest_rest: Duration,
 }
 
 /// One upstream.
@@ -126,6 +147,52 @@ pub(in crate::config) const SECTION: Section = Section {
             form: Form::Number,
             preset: Preset::Value("2"),
             doc: "How often one upstream is asked, 1 to 10, the first time included.",
+        },
+        Key {
+            name: "retry_budget",
+            form: Form::Number,
+            preset: Preset::Value("0.1"),
+            doc: "Repeated attempts as a share of all requests to one upstream, from 0 to 1: in an \
+                  outage it is not burdened with more than that.",
+        },
+        Key {
+            name: "hedge_after",
+            form: Form::Text,
+            preset: Preset::Unset { example: "2s" },
+            doc: "After how long without the beginning of an answer the same is asked once more, \
+                  within retry_budget; the first answer counts: a time.",
+        },
+        Key {
+            name: "max_requests",
+            form: Form::Number,
+            preset: Preset::Value("64"),
+            doc: "Requests to one upstream at a time, 1 to 10000.",
+        },
+        Key {
+            name: "max_waiting",
+            form: Form::Number,
+            preset: Preset::Value("512"),
+            doc: "Requests that may wait for their turn at one upstream, 1 to 100000; beyond that \
+                  the answer is 503.",
+        },
+        Key {
+            name: "breaker_failures",
+            form: Form::Number,
+            preset: Preset::Value("5"),
+            doc: "After how many failures within ten seconds an upstream is left alone, 1 to 1000; \
+                  at least half of what it was asked must have failed.",
+        },
+        Key {
+            name: "breaker_rest",
+            form: Form::Text,
+            preset: Preset::Value("1s"),
+            doc: "How long it is left alone at first; twice as long each time it fails again: a time.",
+        },
+        Key {
+            name: "breaker_longest_rest",
+            form: Form::Text,
+            preset: Preset::Value("30s"),
+            doc: "How long it is left alone at most: a time.",
         },
         Key {
             name: "max_zip",
@@ -211,6 +278,7 @@ pub(in crate::config) fn read(reader: &mut Reader) -> (Option<Upstream>, Vec<Str
     let zip_total_timeout = table.one("zip_total_timeout", units::duration);
     let attempts = table.one("attempts", units::count(10_u32));
     let max_zip = table.one("max_zip", units::bytes);
+    let care = read_care(&mut table);
     let done = || {
         let mut servers = servers?;
         let chain = chain::resolve(chain?.unwrap_or_default(), &mut servers);
@@ -226,6 +294,7 @@ pub(in crate::config) fn read(reader: &mut Reader) -> (Option<Upstream>, Vec<Str
             zip_total_timeout: zip_total_timeout?,
             attempts: attempts?,
             max_zip: max_zip?,
+            care: care?,
         })
     };
     let upstream = done();
@@ -235,12 +304,38 @@ pub(in crate::config) fn read(reader: &mut Reader) -> (Option<Upstream>, Vec<Str
     (upstream, names)
 }
 
+fn read_care(table: &mut Table<'_>) -> Option<Care> {
+    let retry_budget = table.one("retry_budget", units::share);
+    let hedge_after = table.maybe("hedge_after", units::duration);
+    let max_requests = table.one("max_requests", units::count(10_000_usize));
+    let max_waiting = table.one("max_waiting", units::count(100_000_usize));
+    let breaker_failures = table.one("breaker_failures", units::count(1000_u32));
+    let breaker_rest = table.one("breaker_rest", units::duration);
+    let breaker_longest_rest = table.one("breaker_longest_rest", units::duration);
+    Some(Care {
+        retry_budget: retry_budget?,
+        hedge_after: hedge_after?,
+        max_requests: max_requests?,
+        max_waiting: max_waiting?,
+        breaker_failures: breaker_failures?,
+        breaker_rest: breaker_rest?,
+        breaker_longest_rest: breaker_longest_rest?,
+    })
+}
+
 fn check(table: &mut Table<'_>, upstream: &Upstream) {
     let longer = |what: &str| {
         Wrong::new(format!("is longer than {what}"), "make the first byte's time the shorter one")
     };
     if upstream.first_byte_timeout > upstream.total_timeout {
         table.wrong("first_byte_timeout", longer("upstream.total_timeout"));
+    }
+    if upstream.care.breaker_rest > upstream.care.breaker_longest_rest {
+        let remedy = "make the longest rest the longer one";
+        table.wrong(
+            "breaker_rest",
+            Wrong::new("is longer than upstream.breaker_longest_rest", remedy),
+        );
     }
     if upstream.zip_first_byte_timeout > upstream.zip_total_timeout {
         table.wrong("zip_first_byte_timeout", longer("upstream.zip_total_timeout"));

@@ -13,6 +13,7 @@ use crate::goproxy::artifact::Artifact;
 use crate::goproxy::request::ModuleRequest;
 use crate::goproxy::request::Request;
 use crate::tasks::Tasks;
+use crate::telemetry::labels::Attempt;
 use crate::upstream::source::Limits;
 use crate::upstream::source::SourceError;
 
@@ -45,6 +46,15 @@ impl Directory {
         let limit = self.limits.bytes(request.endpoint());
         let spool = Spool::new(Arc::clone(&self.spools), limit);
         self.tasks.block("read a directory upstream", move || copy(&file, spool)).await?
+    }
+}
+
+impl Directory {
+    /// Whether it is there and can be read.
+    pub async fn probe(&self) -> Attempt {
+        let root = self.root.clone();
+        let read = self.tasks.block("look for a directory upstream", move || root.read_dir()).await;
+        if matches!(read, Ok(Ok(_))) { Attempt::Success } else { Attempt::Local }
     }
 }
 

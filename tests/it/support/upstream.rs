@@ -34,7 +34,7 @@ pub(crate) enum Instead {
     /// The connection is reset before the answer.
     Reset,
     /// Something so many times, and then the file again.
-    Times(usize, Box<Instead>),
+    Times(usize, Box<Self>),
 }
 
 impl Instead {
@@ -216,7 +216,7 @@ fn answer(
         Some(Instead::Status(status, text)) => (status, text.as_bytes().to_vec(), false),
         Some(Instead::Bytes(bytes)) => (200, bytes, false),
         Some(Instead::Half) => (200, file()?, true),
-        Some(Instead::Hang) => return Ok(false),
+        Some(Instead::Hang | Instead::Times(..)) => return Ok(false),
         Some(Instead::Silence) => {
             std::thread::park();
             return Ok(false);
@@ -230,7 +230,6 @@ fn answer(
             reset(out.try_clone()?);
             return Ok(false);
         }
-        Some(Instead::Times(..)) => return Ok(false),
         Some(Instead::Redirect(to)) => {
             write!(out, "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n")?;
             return Ok(true);
