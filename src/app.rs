@@ -221,6 +221,7 @@ impl Making<'_> {
             extra_roots,
             basic: user.zip(server.password.clone()),
             redirect_hosts: server.allow_redirect_hosts.clone(),
+            networks: server.allow_networks.clone(),
             connect_timeout: config.upstream.connect_timeout,
         };
         let origin = Origin::new(settings, (*instance).clone())?;

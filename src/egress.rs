@@ -7,6 +7,10 @@
 //! the socket, whatever a station before thought. The caller's headers are never forwarded: what leaves is our
 //! user agent, `Accept-Encoding: identity`, `Via`, `traceparent`, and the credentials of that origin.
 //!
+//! **Addresses.** A name leads to public addresses only, whatever the name service says, unless the configuration
+//! names other networks for that origin; an address that is written in a configured URL is configured. A machine that
+//! the environment names as our proxy is asked as it is.
+//!
 //! **Redirects** are followed by hand: at most ten, never from https to http, never with credentials to another
 //! origin, and only to the origin itself or to hosts the configuration allows for it. A private path follows
 //! redirects only to hosts allowed by name, because its name stands in the URL.
@@ -19,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ipnet::IpNet;
 use reqwest::Client;
 use reqwest::Response;
 use reqwest::StatusCode;
@@ -30,6 +35,9 @@ use tokio::time::timeout_at;
 
 use crate::clock;
 use crate::config::secret::Secret;
+use crate::egress::networks::Networks;
+use crate::egress::resolve::NotAllowed;
+use crate::egress::resolve::Resolver;
 use crate::goproxy::pattern::Case;
 use crate::goproxy::pattern::Prefix;
 use crate::goproxy::request::Request;
@@ -37,6 +45,7 @@ use crate::telemetry::labels::Attempt;
 
 mod classify;
 pub mod document;
+mod networks;
 mod resolve;
 
 /// Why nothing useful came back.
@@ -53,6 +62,9 @@ pub enum EgressError {
     /// A redirect that the rules forbid.
     #[error("redirect to {0} is not allowed")]
     Redirect(String),
+    /// A name that leads to addresses the rules forbid.
+    #[error("{0}")]
+    Address(String),
     /// No head, or no end, in time.
     #[error("no {0} in time")]
     Slow(&'static str, Attempt),
@@ -68,7 +80,9 @@ impl EgressError {
     /// The word of the closed list.
     pub fn attempt(&self) -> Attempt {
         match self {
-            Self::PrivateName { .. } | Self::Redirect(_) | Self::Url(_) => Attempt::Protocol,
+            Self::PrivateName { .. } | Self::Redirect(_) | Self::Address(_) | Self::Url(_) => {
+                Attempt::Protocol
+            }
             Self::Slow(_, attempt) | Self::Transport(_, attempt) => *attempt,
         }
     }
@@ -113,6 +127,8 @@ pub struct OriginSettings {
     pub basic: Option<(String, Secret<String>)>,
     /// Hosts a redirect may lead to; `*` is any public host, for public modules only.
     pub redirect_hosts: Vec<String>,
+    /// Networks, besides the public ones, that its names may lead to.
+    pub networks: Vec<IpNet>,
     /// Time to connect, the TLS handshake included.
     pub connect_timeout: Duration,
 }
@@ -141,24 +157,26 @@ pub struct Origin {
     settings: Arc<OriginSettings>,
     instance: Instance,
     client: Client,
+    resolver: Resolver,
 }
 
 impl Origin {
     /// Makes the client of one origin. Fails on an unreadable bundle of authorities.
     #[expect(clippy::disallowed_methods, reason = "the one door to the HTTP client")]
     pub fn new(settings: OriginSettings, instance: Instance) -> Result<Self, reqwest::Error> {
+        let resolver = Resolver::new(Networks::new(settings.networks.clone()));
         let mut client = Client::builder()
             .user_agent(concat!("modgate/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(settings.connect_timeout)
             .pool_idle_timeout(IDLE_CONNECTION)
-            .dns_resolver(Arc::new(resolve::Resolver))
+            .dns_resolver(Arc::new(resolver.clone()))
             .tcp_nodelay(true)
             .http2_adaptive_window(true);
         if let Some(bundle) = &settings.extra_roots {
             client = client.tls_certs_merge(reqwest::Certificate::from_pem_bundle(bundle)?);
         }
-        Ok(Self { settings: Arc::new(settings), instance, client: client.build()? })
+        Ok(Self { settings: Arc::new(settings), instance, client: client.build()?, resolver })
     }
 
     /// The configured name.
@@ -222,6 +240,10 @@ impl Origin {
         traceparent: Option<&str>,
         deadlines: Deadlines,
     ) -> Result<Response, EgressError> {
+        let host = url.host_str().unwrap_or_default();
+        if !self.resolver.admit(host) {
+            return Err(EgressError::Redirect("too many hosts".to_owned()));
+        }
         let mut asked = self
             .client
             .get(url.clone())
@@ -324,6 +346,9 @@ impl Answer {
 
 impl EgressError {
     fn transport(error: reqwest::Error) -> Self {
+        if let Some(refused) = classify::find::<NotAllowed>(&error) {
+            return Self::Address(refused.to_string());
+        }
         let attempt = classify::attempt(&error);
         Self::Transport(error.without_url(), attempt)
     }
@@ -370,6 +395,7 @@ mod tests {
             extra_roots: None,
             basic: None,
             redirect_hosts: redirect_hosts.iter().map(|host| (*host).to_owned()).collect(),
+            networks: Vec::new(),
             connect_timeout: Duration::from_secs(1),
         };
         let bindings = Arc::new(Bindings::new(pairs));

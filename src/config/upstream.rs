@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use url::Url;
 
 use crate::config::keys::Key;
@@ -83,6 +84,8 @@ pub struct UpstreamServer {
     pub password: Option<Secret<String>>,
     /// Hosts that it may redirect to; `*` is any public one.
     pub allow_redirect_hosts: Vec<String>,
+    /// Networks, besides the public ones, that its names may lead to.
+    pub allow_networks: Vec<IpNet>,
     /// Whether it passes requests for checksum databases on.
     pub sumdb: bool,
 }
@@ -255,6 +258,14 @@ pub(in crate::config) const SERVERS: Section = Section {
                   Credentials are never sent along.",
         },
         Key {
+            name: "allow_networks",
+            form: Form::List,
+            preset: Preset::Value(""),
+            doc: "Networks that its host, and hosts it redirects to, may be in besides the public \
+                  ones: private, loopback, or ranges such as 10.20.0.0/16. An address that stands \
+                  in url itself, and localhost, need not be named.",
+        },
+        Key {
             name: "sumdb",
             form: Form::Switch,
             preset: Preset::Value("false"),
@@ -366,6 +377,7 @@ fn read_server(table: &mut Table<'_>) -> Option<UpstreamServer> {
         "*" => Ok(text.to_owned()),
         host => units::host(host),
     });
+    let allow_networks = table.list("allow_networks", units::networks);
     let sumdb = table.one("sumdb", units::switch);
     Some(UpstreamServer {
         name: name?,
@@ -374,6 +386,7 @@ fn read_server(table: &mut Table<'_>) -> Option<UpstreamServer> {
         username: username?,
         password: password?,
         allow_redirect_hosts: allow_redirect_hosts?,
+        allow_networks: allow_networks?.concat(),
         sumdb: sumdb?,
     })
 }
@@ -404,6 +417,9 @@ fn check_server(table: &mut Table<'_>, server: &UpstreamServer) {
             }
             if server.username.is_some() {
                 table.wrong("username", unused());
+            }
+            if !server.allow_networks.is_empty() {
+                table.wrong("allow_networks", unused());
             }
             if !server.allow_redirect_hosts.is_empty() {
                 table.wrong("allow_redirect_hosts", unused());

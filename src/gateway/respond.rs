@@ -16,6 +16,7 @@ use crate::head::Conditions;
 use crate::head::Method;
 use crate::policy::decision::Permit;
 use crate::sumdb::Verified;
+use crate::telemetry::labels::Attempt;
 use crate::telemetry::labels::CacheResult;
 use crate::telemetry::labels::Code;
 use crate::telemetry::labels::Label as _;
@@ -164,6 +165,11 @@ impl Reply {
             | Kind::Internal => reply.add("cache-control", "no-store".to_owned()),
         }
         reply.cache_status(&facts);
+        if matches!(kind, Kind::Upstream | Kind::Timeout | Kind::Integrity)
+            && let Some(said) = facts.attempt.and_then(Attempt::proxy_status)
+        {
+            reply.add("proxy-status", said);
+        }
         let text = match passed_on {
             Some(text) => text.to_owned(),
             None => fitted(&fault.public(), &record.trace().trace_id()),

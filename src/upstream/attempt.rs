@@ -167,7 +167,8 @@ impl<'a> Asking<'a> {
     fn pause(&self, tried: u32, word: Attempt) -> Option<Duration> {
         let care = &self.upstream.care;
         let reason = word.retry()?;
-        if tried >= self.upstream.source.attempts() {
+        let rests = care.breaker.condition() == Condition::Open;
+        if rests || tried >= self.upstream.source.attempts() {
             return None;
         }
         let pause = retry::pause(tried);

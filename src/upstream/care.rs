@@ -108,7 +108,7 @@ impl Care {
     pub(in crate::upstream) fn note_blocked(&self, blocked: &EgressError) {
         let event = match blocked {
             EgressError::PrivateName { .. } => SecurityEvent::PrivateNameUpstream,
-            EgressError::Redirect(_) => SecurityEvent::EgressBlocked,
+            EgressError::Redirect(_) | EgressError::Address(_) => SecurityEvent::EgressBlocked,
             EgressError::Slow(..) | EgressError::Transport(..) | EgressError::Url(_) => return,
         };
         self.telemetry.metrics().security_events.count((event,));

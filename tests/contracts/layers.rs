@@ -186,6 +186,7 @@ const DOORS: &[(&str, Reach)] = &[
     ("rcgen", Reach::In(&["src/server/devca.rs", "src/cli/store.rs"])),
     ("rustix", Reach::In(&["src/server/body.rs"])),
     ("reqwest", Reach::In(&["src/egress"])),
+    ("ipnet", Reach::In(&["src/egress", "src/config"])),
     ("tokio_util", Reach::In(&["src/tasks.rs"])),
     // formats, settings and telemetry know of no runtime
     ("tokio", Reach::From(4)),

@@ -5,15 +5,18 @@
 
 mod access;
 mod care;
+mod chaos;
 mod coalesce;
 mod commands;
 mod conditions;
 mod corruption;
+mod egress;
 mod fallback;
 mod go_command;
 mod goauth;
 mod hostile;
 mod kill;
+mod kinds;
 mod ldap;
 mod memory;
 mod mtls;

@@ -1,5 +1,7 @@
 //! Named chains: the longest pattern says who is asked, private modules stay with those they are bound to.
 
+use std::fmt::Write as _;
+
 use crate::support::gateway::Gateway;
 use crate::support::gateway::Setup;
 use crate::support::tree::Tree;
@@ -36,8 +38,8 @@ impl World {
         );
         for (name, upstream) in &upstreams {
             let url = upstream.url();
-            settings
-                .push_str(&format!("[[upstream.servers]]\nname = \"{name}\"\nurl = \"{url}\"\n\n"));
+            let _written =
+                write!(settings, "[[upstream.servers]]\nname = \"{name}\"\nurl = \"{url}\"\n\n");
         }
         let gateway = Setup::over("usual").with(&settings).start();
         Self { _tree: tree, upstreams, gateway }

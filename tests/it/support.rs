@@ -1,6 +1,7 @@
 //! The harness: it starts what a promise needs, speaks the domain, and stops what it started by its own id.
 
 pub(crate) mod authority;
+pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod collector;
 pub(crate) mod gateway;

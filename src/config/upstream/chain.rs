@@ -89,6 +89,7 @@ fn add(place: Place, servers: &mut Vec<UpstreamServer>) -> String {
         username: None,
         password: None,
         allow_redirect_hosts: Vec::new(),
+        allow_networks: Vec::new(),
         sumdb: false,
     });
     name

@@ -29,7 +29,7 @@ pub(crate) enum Instead {
     Redirect(String),
     /// These bytes, and the end of the connection.
     Raw(&'static str),
-    /// The head at once, and then a byte every 20 ms.
+    /// The head at once, and then a byte every 100 ms.
     Drip,
     /// The connection is reset before the answer.
     Reset,
@@ -185,7 +185,7 @@ fn drip(out: &mut TcpStream, body: &[u8]) -> std::io::Result<bool> {
     write!(out, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len())?;
     for byte in body {
         out.write_all(&[*byte])?;
-        std::thread::park_timeout(std::time::Duration::from_millis(20));
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
     }
     Ok(true)
 }
