@@ -8,7 +8,7 @@ LOCKED := --locked
 # the oldest go command whose protocol the tests speak
 GO_MINOR := 22
 
-.PHONY: help run test demo bench fmt lint docs contracts unit it deny setup clean
+.PHONY: help run test demo bench fmt lint docs contracts unit it leaks deny setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ demo: setup ## a real go command downloads real modules through the gateway (nee
 bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a known caller
 	$(CARGO) bench $(LOCKED) --bench large_zip
 	$(CARGO) bench $(LOCKED) --bench identity
+
+leaks: ## 20,000 mixed requests with faults: a recording public upstream hears no private name
+	MODGATE_LEAK_REQUESTS=20000 $(CARGO) test $(LOCKED) --test it leaks -- --nocapture
 
 deny: ## licences, bans, sources and advisories (needs cargo-deny)
 	$(CARGO) deny check

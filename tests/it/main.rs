@@ -18,6 +18,7 @@ mod hostile;
 mod kill;
 mod kinds;
 mod ldap;
+mod leaks;
 mod memory;
 mod mtls;
 mod oidc;
