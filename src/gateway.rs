@@ -242,6 +242,7 @@ impl Gateway {
         let request = record.step(Stage::Parse, || self.parse(head))?;
         let permit = record
             .step(Stage::Authorize, || Ok::<_, Error>(self.policy.authorize(caller, request)?))?;
+        record.note(|facts| facts.open = permit.open());
         if let Some(page) = self.own.page(&permit, head, &self.policy)? {
             return Ok(Reply::page(page, record));
         }

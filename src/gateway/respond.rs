@@ -12,6 +12,7 @@ use crate::gateway::own::Page;
 use crate::goproxy::artifact::Endpoint;
 use crate::goproxy::artifact::Mutability;
 use crate::goproxy::request::Request;
+use crate::goproxy::request::SumdbAsk;
 use crate::head::Conditions;
 use crate::head::Method;
 use crate::policy::decision::Permit;
@@ -144,10 +145,7 @@ impl Reply {
         let (kind, facts) = (fault.kind(), record.facts());
         let mut reply = Self::bare(code(kind), record);
         match kind {
-            Kind::NotFound | Kind::Gone => {
-                reply.add("cache-control", CLOSED.to_owned());
-                reply.add("vary", "Authorization".to_owned());
-            }
+            Kind::NotFound | Kind::Gone => reply.absence(&facts),
             Kind::Unauthenticated => {
                 reply.add("cache-control", "no-store".to_owned());
                 reply.add("www-authenticate", BASIC.to_owned());
@@ -207,8 +205,25 @@ impl Reply {
         self.body = Body::Memory(Bytes::from(text));
     }
 
+    /// An upstream's absence may be kept by others where everybody would be told the same; one that depends on how it
+    /// was asked, or on who asked, may not.
+    fn absence(&mut self, facts: &Facts) {
+        match facts.cache {
+            Some(CacheResult::Bypass) | None => self.closed(),
+            Some(_) if !facts.open => self.closed(),
+            Some(_) => self.add("cache-control", MINUTE.to_owned()),
+        }
+    }
+
+    fn closed(&mut self) {
+        self.add("cache-control", CLOSED.to_owned());
+        self.add("vary", "Authorization".to_owned());
+    }
+
     fn unsatisfiable(mut self, len: u64) -> Self {
         self.code = Code::RangeNotSatisfiable;
+        self.headers.retain(|(name, _)| !["cache-control", "vary"].contains(name));
+        self.add("cache-control", "no-store".to_owned());
         self.add("content-range", format!("bytes */{len}"));
         self.body = Body::Memory(Bytes::new());
         self
@@ -218,16 +233,19 @@ impl Reply {
     fn caching(&mut self, permit: &Permit, facts: &Facts) {
         self.cache_status(facts);
         if !permit.open() {
-            self.add("cache-control", CLOSED.to_owned());
-            self.add("vary", "Authorization".to_owned());
-            return;
+            return self.closed();
         }
         let fresh = match permit.request() {
             Request::Module(asked) => match asked.artifact.mutability() {
-                Mutability::Immutable => "public, max-age=31536000, immutable",
-                Mutability::Mutable => "public, max-age=60",
+                Mutability::Immutable => FOR_EVER,
+                Mutability::Mutable => MINUTE,
             },
-            Request::Sumdb(_) | Request::Own(_) | Request::Root => "public, max-age=60",
+            Request::Sumdb(asked) => match &asked.ask {
+                SumdbAsk::Tile(tile) if tile.width.is_none() => FOR_EVER,
+                SumdbAsk::Tile(_) | SumdbAsk::Lookup { .. } => DAY,
+                SumdbAsk::Supported | SumdbAsk::Latest => MINUTE,
+            },
+            Request::Own(_) | Request::Root => MINUTE,
         };
         self.add("cache-control", fresh.to_owned());
     }
@@ -341,6 +359,12 @@ fn cut(line: &str, limit: usize) -> String {
 
 /// Nobody may keep what only this caller was shown to be allowed.
 const CLOSED: &str = "private, no-store";
+/// A version's info, go.mod and zip, and a full tile, are the same for ever.
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
+/// A lookup is signed with a tree that has grown since; a partial tile is part of a fuller one.
+const DAY: &str = "public, max-age=86400";
+/// New versions appear after it.
+const MINUTE: &str = "public, max-age=60";
 /// RFC 7617; the second challenge, Bearer, stands in a header line of its own.
 const BASIC: &str = "Basic realm=\"go modules\", charset=\"UTF-8\"";
 /// What stops us from answering safely is mostly over in seconds.
