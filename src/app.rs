@@ -99,7 +99,7 @@ pub fn build(config: &Config, runtime: &Handle) -> anyhow::Result<App> {
     Ok(App { gateway: Arc::new(gateway), tasks, threads })
 }
 
-/// What every directory and every issuer found by discovery says when it is asked, by its place.
+/// What every directory, every issuer found by discovery and every upstream says when it is asked, by its place.
 pub async fn probe(
     config: &Config,
     runtime: &Handle,
@@ -112,7 +112,10 @@ pub async fn probe(
             .with_context(|| format!("identity.ldap {}", directory.name))?;
         said.extend(ldap.probe().await);
     }
-    said.extend(Jwt::new(config.identity.jwt.clone(), &tasks, clock)?.probe().await);
+    let jwt = Jwt::new(config.identity.jwt.clone(), &tasks, Arc::clone(&clock))?;
+    said.extend(jwt.probe().await);
+    let chain = chain(config, &via(config), &tasks, &clock)?;
+    said.extend(upstream::probe::examine(&chain, clock.now()).await);
     Ok(said)
 }
 

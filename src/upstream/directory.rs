@@ -13,7 +13,6 @@ use crate::goproxy::artifact::Artifact;
 use crate::goproxy::request::ModuleRequest;
 use crate::goproxy::request::Request;
 use crate::tasks::Tasks;
-use crate::telemetry::labels::Attempt;
 use crate::upstream::source::Limits;
 use crate::upstream::source::SourceError;
 
@@ -50,11 +49,14 @@ impl Directory {
 }
 
 impl Directory {
-    /// Whether it is there and can be read.
-    pub async fn probe(&self) -> Attempt {
+    /// Whether it is there and can be read, or why not.
+    pub async fn examine(&self) -> Result<(), String> {
         let root = self.root.clone();
         let read = self.tasks.block("look for a directory upstream", move || root.read_dir()).await;
-        if matches!(read, Ok(Ok(_))) { Attempt::Success } else { Attempt::Local }
+        let found = read.map_err(|gone| gone.to_string())?;
+        found.map(drop).map_err(|error| {
+            format!("the directory {} cannot be read: {error}", self.root.display())
+        })
     }
 }
 

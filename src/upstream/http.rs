@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use futures_util::future::select;
 use tokio::time::Instant;
@@ -15,8 +16,10 @@ use crate::egress::Answer;
 use crate::egress::Deadlines;
 use crate::egress::EgressError;
 use crate::egress::Origin;
+use crate::fault::chain_text;
 use crate::goproxy::request::Request;
 use crate::telemetry::labels::Attempt;
+use crate::telemetry::labels::Label as _;
 use crate::telemetry::labels::upstream::Retry;
 use crate::telemetry::record::Record;
 use crate::upstream::care::Care;
@@ -121,6 +124,24 @@ impl Http {
         }
     }
 
+    /// As [`Self::probe`], and what is wrong in words: who we are to it, and what o'clock it is there.
+    pub async fn examine(&self, until: Instant, now: SystemTime) -> Result<(), String> {
+        let deadlines = Deadlines { first_byte: until, total: until };
+        let answer = self.origin.knock(deadlines).await.map_err(|error| {
+            let error = SourceError::from(error);
+            format!("{}: {}", error.attempt().text(), chain_text(&error))
+        })?;
+        if let status @ (401 | 403 | 407 | 500..) = answer.status() {
+            return Err(format!("it answered {status}"));
+        }
+        let Some(there) = answer.date().map(SystemTime::from) else { return Ok(()) };
+        let ahead = there.duration_since(now).unwrap_or_else(|behind| behind.duration());
+        if ahead > CLOCK_TOLERANCE {
+            return Err(format!("its clock and ours differ by {} seconds", ahead.as_secs()));
+        }
+        Ok(())
+    }
+
     async fn body(&self, mut answer: Answer, limit: u64) -> Result<Content, SourceError> {
         let announced = answer.announced();
         if announced.is_some_and(|announced| announced > limit) {
@@ -176,6 +197,9 @@ async fn beginning(answer: &mut Answer) -> Vec<u8> {
     text.truncate(TEXT_LIMIT_BYTES);
     text
 }
+
+/// Certificates and tokens are judged by the clock; a few minutes are forgiven.
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
 
 /// Texts with which some proxies answer 404 although they mean that they could not find out.
 const DISGUISES: [&str; 2] = ["not found: fetch timed out", "not found: bad upstream"];

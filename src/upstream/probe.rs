@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -39,6 +40,15 @@ async fn look_after(upstream: &Upstream) {
     let word = upstream.source.probe(Instant::now() + PATIENCE).await;
     attempt.end(care::verdict(word));
     care.tell();
+}
+
+/// What each upstream says when it is asked once, by its name.
+pub async fn examine(chain: &Chain, now: SystemTime) -> Vec<(String, Result<(), String>)> {
+    let ask = async |upstream: &Arc<Upstream>| {
+        let said = upstream.source.examine(Instant::now() + PATIENCE, now).await;
+        (format!("upstream {}", upstream.name), said)
+    };
+    join_all(chain.all().iter().map(ask)).await
 }
 
 /// Short beside the shortest rest, so that a rest ends soon after it may.

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 
@@ -169,7 +170,18 @@ impl Source {
     pub async fn probe(&self, until: Instant) -> Attempt {
         match self {
             Self::Http(http) => http.probe(until).await,
-            Self::Directory(directory) => directory.probe().await,
+            Self::Directory(directory) => match directory.examine().await {
+                Ok(()) => Attempt::Success,
+                Err(_) => Attempt::Local,
+            },
+        }
+    }
+
+    /// Asks once for nothing in particular, and says what is wrong. `now` is what o'clock it is here.
+    pub async fn examine(&self, until: Instant, now: SystemTime) -> Result<(), String> {
+        match self {
+            Self::Http(http) => http.examine(until, now).await,
+            Self::Directory(directory) => directory.examine().await,
         }
     }
 

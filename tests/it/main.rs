@@ -23,6 +23,7 @@ mod memory;
 mod mtls;
 mod oidc;
 mod private;
+mod probe;
 mod record;
 mod routes;
 mod shutdown;
