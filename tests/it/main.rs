@@ -20,6 +20,7 @@ mod kinds;
 mod ldap;
 mod leaks;
 mod memory;
+mod mistakes;
 mod mtls;
 mod oidc;
 mod private;

@@ -31,6 +31,8 @@ pub(crate) enum Instead {
     Raw(&'static str),
     /// The head at once, and then a byte every 100 ms.
     Drip,
+    /// A head without a length, and bytes for as long as somebody takes them.
+    Endless,
     /// The connection is reset before the answer.
     Reset,
     /// Something so many times, and then the file again.
@@ -224,6 +226,12 @@ fn answer(
         Some(Instead::Raw(bytes)) => {
             out.write_all(bytes.as_bytes())?;
             return Ok(false);
+        }
+        Some(Instead::Endless) => {
+            out.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+            loop {
+                out.write_all(&[b' '; 64 * 1024])?;
+            }
         }
         Some(Instead::Drip) => return drip(out, &file()?),
         Some(Instead::Reset) => {
