@@ -35,6 +35,9 @@ pub mod routes;
 pub mod source;
 mod turns;
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 

@@ -34,12 +34,14 @@ fn circuit(gateway: &Gateway, state: &str) -> bool {
 
 #[test]
 fn an_upstream_that_says_when_to_come_again_is_not_asked_before() {
-    for status in [429, 503] {
+    // seconds, or a time beside the upstream's own clock
+    for busy in [
+        "HTTP/1.1 429 X\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 503 X\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 503 X\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+         Retry-After: Sun, 06 Nov 1994 08:49:38 GMT\r\nContent-Length: 0\r\n\r\n",
+    ] {
         let (_tree, upstream, gateway) = world("");
-        let busy = match status {
-            429 => "HTTP/1.1 429 X\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n",
-            _ => "HTTP/1.1 503 X\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n",
-        };
         upstream.instead(INFO, Some(Instead::Raw(busy).times(1)));
         let begun = Instant::now();
         let answer = gateway.client().get(INFO);
@@ -136,7 +138,19 @@ fn while_the_breaker_is_open_nothing_is_asked_and_the_next_one_only_where_the_li
         let answer = client.get(INFO);
         assert_eq!(answer.status, expected, "{mark} {}", answer.text());
         assert_eq!(first.asked().len(), before, "{mark}");
-        assert_eq!(answer.text().contains("reason circuit_open"), expected == 502);
+        if expected == 502 {
+            assert!(answer.text().contains("reason circuit_open\n"), "{}", answer.text());
+            let said = "modgate; error=destination_unavailable; details=\"circuit_open\"";
+            assert_eq!(answer.header("proxy-status"), said);
+            let event = gateway
+                .audited(1, "the breaker", |event| event["upstream"]["result"] == "circuit_open");
+            assert_eq!(event[0]["resource"]["module"], "example.com/lib");
+            let line = "\"upstream.result\":\"circuit_open\"";
+            until("the log has the word", || gateway.output().contains(line));
+            let page = gateway.metrics();
+            let open = page.lines().find(|line| line.contains("result=\"circuit_open\"} 1"));
+            assert!(open.is_some(), "{page}");
+        }
         assert_eq!(second.count(INFO), usize::from(expected == 200), "{mark}");
     }
 }
