@@ -2,6 +2,7 @@
 
 use crate::support::gateway::Gateway;
 use crate::support::gateway::Setup;
+use crate::support::nginx::Nginx;
 use crate::support::tree::Tree;
 use crate::support::upstream::Upstream;
 
@@ -246,3 +247,33 @@ fn a_304_repeats_what_the_200_said_and_no_date_is_a_condition() {
     }
     assert_eq!(client.ask("HEAD", ZIP, "Range: bytes=0-9\r\n").status, 200);
 }
+
+#[test]
+fn a_shared_cache_in_front_keeps_what_is_open_and_never_serves_one_caller_what_another_may_have() {
+    let (_policy, _tree, upstream, gateway) = open_world();
+    let cache = Nginx::before(&gateway);
+    let dev = gateway.client().authorization();
+    let asked = || gateway.metric_sum("modgate_http_requests_total");
+    // open: kept for everybody, and the gateway is not asked again
+    let first = cache.get(ZIP, "");
+    assert_eq!((first.status, first.header("x-kept").as_str()), (200, "MISS"));
+    let before = asked();
+    let again = cache.get(ZIP, &dev);
+    assert_eq!((again.status, again.header("x-kept").as_str()), (200, "HIT"));
+    assert!(again.body == first.body && (asked() - before).abs() < 0.5);
+    // closed: never kept, whoever asks first, found or not
+    upstream.instead(CLOSED, Some(crate::support::upstream::Instead::Bytes(b"v1.0.0\n".to_vec())));
+    for _ in 0..2 {
+        for (authorization, status) in
+            [(dev.as_str(), 200), ("", 401), ("Authorization: Bearer x\r\n", 401)]
+        {
+            let answer = cache.get(CLOSED, authorization);
+            assert_eq!((answer.status, answer.header("x-kept").as_str()), (status, "MISS"));
+        }
+        assert_eq!(cache.get("/example.net/none/@v/list", &dev).status, 404);
+        assert_eq!(cache.get("/example.net/none/@v/list", "").status, 401);
+    }
+}
+
+/// Open to everybody who is known.
+const CLOSED: &str = "/example.net/lib/@v/list";

@@ -1,7 +1,10 @@
 //! What leaves the house: our own headers to the configured origin, and nothing of the caller's; no redirect out of bounds.
 
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 
+use crate::support::authority::Authority;
+use crate::support::chaos;
 use crate::support::gateway::Gateway;
 use crate::support::gateway::Setup;
 use crate::support::tree::Tree;
@@ -175,6 +178,25 @@ fn a_name_that_leads_into_the_house_is_not_followed_there_unless_that_is_configu
             until("the log says why", || gateway.output().contains("is not a public address"));
         }
     }
+}
+
+#[test]
+fn tls_sessions_are_resumed_when_a_connection_is_new() {
+    let world = World::new();
+    let authority = Authority::make(world.directory.path());
+    let plain = world.first.address();
+    let (address, resumed) = chaos::tls_counting(plain, &authority.cert, &authority.key);
+    let settings = format!(
+        "[[upstream.servers]]\nname = \"tls\"\nurl = \"https://{address}\"\nca_file = \"{}\"\n",
+        authority.ca.display()
+    );
+    let gateway = Setup::over("tls").with(&settings).start();
+    for artifact in ["v1.0.0.info", "v1.0.0.mod", "v1.0.0.zip", "list"] {
+        let answer = gateway.client().get(&format!("/example.com/lib/@v/{artifact}"));
+        assert_eq!(answer.status, 200, "{artifact}: {}", answer.text());
+    }
+    // that listener ends each connection after one answer
+    assert_eq!(resumed.load(Ordering::SeqCst), 3);
 }
 
 /// A name of this machine for its loopback address, other than localhost.

@@ -7,6 +7,7 @@ pub(crate) mod collector;
 pub(crate) mod gateway;
 pub(crate) mod go;
 pub(crate) mod issuer;
+pub(crate) mod nginx;
 pub(crate) mod slapd;
 pub(crate) mod tree;
 pub(crate) mod upstream;

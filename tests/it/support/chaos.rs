@@ -9,8 +9,11 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustls::HandshakeKind;
 use rustls::ServerConfig;
 use rustls::ServerConnection;
 use rustls::StreamOwned;
@@ -227,6 +230,17 @@ pub(crate) fn saying(what: &'static str) -> SocketAddr {
 
 /// A TLS listener with a certificate, in front of an HTTP/1.1 server; it lives as long as the process.
 pub(crate) fn tls(target: SocketAddr, cert: &Path, key: &Path) -> SocketAddr {
+    tls_counting(target, cert, key).0
+}
+
+/// The same, and how often a session was resumed.
+pub(crate) fn tls_counting(
+    target: SocketAddr,
+    cert: &Path,
+    key: &Path,
+) -> (SocketAddr, Arc<AtomicUsize>) {
+    let resumed = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&resumed);
     let chain = vec![CertificateDer::from_pem_file(cert).unwrap()];
     let key = PrivateKeyDer::from_pem_file(key).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -241,26 +255,30 @@ pub(crate) fn tls(target: SocketAddr, cert: &Path, key: &Path) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let config = Arc::clone(&config);
+            let (config, counted) = (Arc::clone(&config), Arc::clone(&counted));
             std::thread::spawn(move || {
                 let connection = ServerConnection::new(config).unwrap();
-                let _gone = decrypt(StreamOwned::new(connection, stream), target);
+                let _gone = decrypt(StreamOwned::new(connection, stream), target, &counted);
             });
         }
     });
-    address
+    (address, resumed)
 }
 
 /// One request, and the connection ends.
 fn decrypt(
     mut client: StreamOwned<ServerConnection, TcpStream>,
     target: SocketAddr,
+    resumed: &AtomicUsize,
 ) -> std::io::Result<()> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
         client.read_exact(&mut byte)?;
         head.push(byte[0]);
+    }
+    if client.conn.handshake_kind() == Some(HandshakeKind::Resumed) {
+        resumed.fetch_add(1, Ordering::SeqCst);
     }
     let mut server = TcpStream::connect(target)?;
     server.write_all(&head)?;

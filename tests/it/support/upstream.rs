@@ -228,9 +228,10 @@ fn answer(
             return Ok(false);
         }
         Some(Instead::Endless) => {
+            let spaces = vec![b' '; 64 * 1024];
             out.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
             loop {
-                out.write_all(&[b' '; 64 * 1024])?;
+                out.write_all(&spaces)?;
             }
         }
         Some(Instead::Drip) => return drip(out, &file()?),
