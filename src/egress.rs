@@ -103,14 +103,20 @@ impl Bindings {
         self.0.iter().any(|(prefix, _)| prefix.covers(path, Case::Folded))
     }
 
-    /// Whether a path may be asked of an origin: it is public, or one of the longest private prefixes that cover
-    /// it is bound to that origin.
+    /// The origins that the longest private prefix over a path is bound to, in the order they were given; none for a
+    /// public path.
+    pub fn bound<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a str> {
+        let covering =
+            move || self.0.iter().filter(move |(prefix, _)| prefix.covers(path, Case::Folded));
+        let longest = covering().map(|(prefix, _)| prefix.element_count()).max();
+        covering()
+            .filter(move |(prefix, _)| Some(prefix.element_count()) == longest)
+            .map(|(_, name)| name.as_str())
+    }
+
+    /// Whether a path may be asked of an origin: it is public, or bound to that origin.
     pub fn allow(&self, path: &str, origin: &str) -> bool {
-        let covering = || self.0.iter().filter(|(prefix, _)| prefix.covers(path, Case::Folded));
-        let Some(longest) = covering().map(|(prefix, _)| prefix.element_count()).max() else {
-            return true;
-        };
-        covering().any(|(prefix, name)| prefix.element_count() == longest && name == origin)
+        !self.is_private(path) || self.bound(path).any(|name| name == origin)
     }
 }
 

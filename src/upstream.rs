@@ -4,7 +4,7 @@
 //!
 //! **Rule.** A chain is walked in order, with the words of the `go` command: after an entry followed by a comma the
 //! next one is asked only if this one said 404 or 410; after a bar, whatever went wrong. A private module has no
-//! chain: only the upstreams bound to its prefix are asked, in the order they are configured. Egress checks that
+//! chain: only the upstreams bound to its prefix are asked, in the order it names them. Egress checks that
 //! again at the socket. Other modules are asked of the chain whose pattern is the longest that covers them, or of the
 //! usual one ([`routes`]).
 //!

@@ -69,14 +69,14 @@ impl Routes {
         }
     }
 
-    /// Upstreams bound to the prefix of a private path, in the order they are configured.
+    /// Upstreams bound to the prefix of a private path, in the order `[[private]]` names them.
     fn bound(&self, path: &str) -> Vec<Link> {
-        let bound = self.all.iter().filter(|upstream| self.bindings.allow(path, &upstream.name));
+        let find = |name| self.all.iter().find(|upstream| upstream.name == name);
         let link = |upstream: &Arc<Upstream>| Link {
             upstream: Arc::clone(upstream),
             fall_back: FallBack::OnNotFound,
         };
-        bound.map(link).collect()
+        self.bindings.bound(path).filter_map(find).map(link).collect()
     }
 
     fn public(&self, path: &str) -> &[Link] {

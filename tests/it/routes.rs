@@ -83,3 +83,26 @@ fn a_named_chain_has_its_own_marks_and_does_not_end_in_the_usual_one() {
     let path = "/example.com/tools/a/@v/v9.0.0.info";
     assert_eq!(world.ask(&token, path), (404, vec!["short"]));
 }
+
+#[test]
+fn private_modules_are_asked_in_the_order_that_their_prefix_names() {
+    let mut tree = Tree::new();
+    tree.module("corp.example/payments/a", "v1.0.0", &[]);
+    let (first, second) = (Upstream::serve("/nonexistent"), Upstream::serve(tree.path()));
+    let mut settings =
+        String::from("[[private]]\nprefix = \"corp.example\"\nupstreams = [\"zwei\", \"eins\"]\n");
+    for (name, upstream) in [("eins", &second), ("zwei", &first)] {
+        let url = upstream.url();
+        let _written =
+            write!(settings, "[[upstream.servers]]\nname = \"{name}\"\nurl = \"{url}\"\n");
+    }
+    let gateway = Setup::over("http://127.0.0.1:1").with(&settings).start();
+    let client = gateway.stranger().bearer(&gateway.issue("pay", &["payments"]));
+    let path = "/corp.example/payments/a/@v/v1.0.0.info";
+    assert_eq!(client.get(path).status, 200);
+    assert_eq!((first.count(path), second.count(path)), (1, 1));
+    // a fault of the first is not passed over
+    first.always(Some(Instead::Status(500, "broken")));
+    assert_eq!(client.get("/corp.example/payments/a/@v/list").status, 502);
+    assert_eq!(second.count("list"), 0);
+}
