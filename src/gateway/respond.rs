@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::content::Content;
 use crate::fault::Fault;
 use crate::fault::Kind;
+use crate::gateway::Error;
 use crate::gateway::account::Refused;
 use crate::gateway::own::Page;
 use crate::goproxy::artifact::Endpoint;
@@ -145,7 +146,7 @@ impl Reply {
         let (kind, facts) = (fault.kind(), record.facts());
         let mut reply = Self::bare(code(kind), record);
         match kind {
-            Kind::NotFound | Kind::Gone => reply.absence(&facts),
+            Kind::NotFound | Kind::Gone => reply.closed(),
             Kind::Unauthenticated => {
                 reply.add("cache-control", "no-store".to_owned());
                 reply.add("www-authenticate", BASIC.to_owned());
@@ -176,6 +177,17 @@ impl Reply {
         reply
     }
 
+    /// An absence that upstreams told. Where anybody would be told the same, anybody may keep it for a minute; an absence
+    /// that depends on who asked, or how, is a fault like others.
+    pub fn absence(permit: &Permit, absence: &Error, record: &Record) -> Self {
+        let mut reply = Self::fault(absence, absence.passed_on().as_deref(), record);
+        if permit.open() {
+            reply.headers.retain(|(name, _)| !["cache-control", "vary"].contains(name));
+            reply.add("cache-control", MINUTE.to_owned());
+        }
+        reply
+    }
+
     /// What the framing rules refuse.
     pub fn refusal(refused: Refused, record: &Record) -> Self {
         let mut reply = Self::bare(refused.code(), record);
@@ -203,16 +215,6 @@ impl Reply {
     fn text(&mut self, text: String) {
         self.add("content-type", "text/plain; charset=utf-8".to_owned());
         self.body = Body::Memory(Bytes::from(text));
-    }
-
-    /// An upstream's absence may be kept by others where everybody would be told the same; one that depends on how it
-    /// was asked, or on who asked, may not.
-    fn absence(&mut self, facts: &Facts) {
-        match facts.cache {
-            Some(CacheResult::Bypass) | None => self.closed(),
-            Some(_) if !facts.open => self.closed(),
-            Some(_) => self.add("cache-control", MINUTE.to_owned()),
-        }
     }
 
     fn closed(&mut self) {

@@ -56,8 +56,6 @@ pub struct Facts {
     pub artifact: Option<&'static str>,
     /// Whether the module lies under a private prefix.
     pub private: bool,
-    /// Whether anybody at all may have what was asked for.
-    pub open: bool,
     /// The policy's word and its reason.
     pub decision: Option<(Decision, DecisionReason)>,
     /// The rule that decided.
