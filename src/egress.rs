@@ -22,19 +22,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use ipnet::IpNet;
 use reqwest::Client;
 use reqwest::Response;
 use reqwest::StatusCode;
 use reqwest::Url;
-use reqwest::header::HeaderMap;
-use reqwest::header::HeaderValue;
 use tokio::time::Instant;
 use tokio::time::timeout_at;
 
-use crate::clock;
 use crate::config::secret::Secret;
+use crate::egress::answer::Answer;
 use crate::egress::networks::Networks;
 use crate::egress::resolve::NotAllowed;
 use crate::egress::resolve::Resolver;
@@ -43,6 +40,7 @@ use crate::goproxy::pattern::Prefix;
 use crate::goproxy::request::Request;
 use crate::telemetry::labels::Attempt;
 
+pub mod answer;
 mod classify;
 pub mod document;
 mod networks;
@@ -207,7 +205,7 @@ impl Origin {
         for _hop in 0..=REDIRECTS {
             let response = self.ask(&url, Some(traceparent), deadlines).await?;
             if !is_redirect(response.status()) {
-                return Ok(Answer { response, deadline: deadlines.total });
+                return Ok(Answer::new(response, deadlines.total));
             }
             url = self.follow(&url, &response, name)?;
         }
@@ -219,7 +217,7 @@ impl Origin {
         let base = self.settings.base.as_str().trim_end_matches('/');
         let url = Url::parse(&format!("{base}/")).map_err(|_| EgressError::Url(base.to_owned()))?;
         let response = self.ask(&url, None, deadlines).await?;
-        Ok(Answer { response, deadline: deadlines.total })
+        Ok(Answer::new(response, deadlines.total))
     }
 
     /// The check at the socket's edge: no private name to an origin that is not bound to it.
@@ -302,54 +300,6 @@ enum Name {
     Private,
 }
 
-/// A head and the body that is still to come.
-#[derive(Debug)]
-pub struct Answer {
-    response: Response,
-    deadline: Instant,
-}
-
-impl Answer {
-    /// The status code.
-    pub fn status(&self) -> u16 {
-        self.response.status().as_u16()
-    }
-
-    /// The announced length in bytes.
-    pub fn announced(&self) -> Option<u64> {
-        header(self.response.headers(), "content-length").and_then(|text| text.parse().ok())
-    }
-
-    /// The media type, as sent.
-    pub fn content_type(&self) -> Option<&str> {
-        header(self.response.headers(), "content-type")
-    }
-
-    /// How long the other side wants to be left in peace: seconds, or a time that is read beside its own `Date`, so
-    /// that two clocks need not agree (RFC 9110, section 10.2.3).
-    pub fn retry_after(&self) -> Option<Duration> {
-        let said = header(self.response.headers(), "retry-after")?.trim();
-        if let Ok(seconds) = said.parse() {
-            return Some(Duration::from_secs(seconds));
-        }
-        (clock::http_date(said)? - self.date()?).try_into().ok()
-    }
-
-    /// What o'clock it is there.
-    pub fn date(&self) -> Option<time::OffsetDateTime> {
-        header(self.response.headers(), "date").and_then(clock::http_date)
-    }
-
-    /// The next bytes, or `None` at the end. A body shorter than announced is an error, not an end.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, EgressError> {
-        match timeout_at(self.deadline, self.response.chunk()).await {
-            Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => Err(EgressError::transport(error)),
-            Err(_) => Err(EgressError::Slow("end", Attempt::TimeoutTotal)),
-        }
-    }
-}
-
 impl EgressError {
     fn transport(error: reqwest::Error) -> Self {
         if let Some(refused) = classify::find::<NotAllowed>(&error) {
@@ -358,10 +308,6 @@ impl EgressError {
         let attempt = classify::attempt(&error);
         Self::Transport(error.without_url(), attempt)
     }
-}
-
-fn header<'a>(headers: &'a HeaderMap<HeaderValue>, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 fn is_redirect(status: StatusCode) -> bool {
