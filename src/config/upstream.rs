@@ -437,6 +437,11 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// What `private` means in `allow_networks`.
+pub fn private_networks() -> Vec<IpNet> {
+    units::networks("private").unwrap_or_default()
+}
+
 /// A URL of one of the three schemes.
 fn place(text: &str) -> Result<Place, Wrong> {
     let url = units::any_url(text)?;
