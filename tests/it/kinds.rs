@@ -143,7 +143,7 @@ fn in_the_answer(tree: &Tree) -> Vec<Case> {
 /// A gateway with two chains for each way to fail: one goes on after a comma, one after a bar.
 fn start(cases: &[Case], good: &Upstream) -> Gateway {
     let mut settings = String::from(
-        "[upstream]\nconnect_timeout = \"500ms\"\nfirst_byte_timeout = \"800ms\"\ntotal_timeout = \"2s\"\n",
+        "[upstream]\nconnect_timeout = \"1s\"\nfirst_byte_timeout = \"1500ms\"\ntotal_timeout = \"4s\"\n",
     );
     let _written =
         write!(settings, "[[upstream.servers]]\nname = \"good\"\nurl = \"{}\"\n", good.url());
