@@ -11,7 +11,7 @@ GO_MINOR := 22
 CASES ?= 10000000
 MUTATIONS ?= 200000
 
-.PHONY: help run test demo bench policy-proof fmt lint docs contracts unit it deny setup clean
+.PHONY: help run test demo bench policy-proof fmt lint docs contracts unit it deny setup clean leaks
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise
 policy-proof: ## the proofs of the policy at length: CASES decisions compared, MUTATIONS bytes changed
 	MODGATE_POLICY_CASES=$(CASES) MODGATE_POLICY_MUTATIONS=$(MUTATIONS) \
 		$(CARGO) test $(LOCKED) --release --lib policy::tests -- --nocapture
+
+leaks: ## 20,000 mixed requests with faults: a recording public upstream hears no private name
+	MODGATE_LEAK_REQUESTS=20000 $(CARGO) test $(LOCKED) --test it leaks -- --nocapture
 
 deny: ## licences, bans, sources and advisories (needs cargo-deny)
 	$(CARGO) deny check

@@ -1,12 +1,14 @@
 //! The harness: it starts what a promise needs, speaks the domain, and stops what it started by its own id.
 
 pub(crate) mod authority;
+pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod collector;
 pub(crate) mod fault;
 pub(crate) mod gateway;
 pub(crate) mod go;
 pub(crate) mod issuer;
+pub(crate) mod nginx;
 pub(crate) mod slapd;
 pub(crate) mod tree;
 pub(crate) mod upstream;
