@@ -7,11 +7,15 @@ CARGO ?= cargo
 LOCKED := --locked
 # the oldest go command whose protocol the tests speak
 GO_MINOR := 22
+# how much make policy-proof proves
+CASES ?= 10000000
+MUTATIONS ?= 200000
 
-.PHONY: alerts boards fault-run pictures help run test demo bench fmt lint docs contracts unit it deny setup clean
+.PHONY: alerts boards fault-run pictures help run test demo bench policy-proof fmt lint docs contracts unit it deny
+.PHONY: setup clean leaks
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build the release and serve on https://localhost:8443, no other service needed
 	$(CARGO) run $(LOCKED) --release -- serve --dev
@@ -55,9 +59,10 @@ it: ## the product through its front door: the binary, sockets, a real go comman
 demo: setup ## a real go command downloads real modules through the gateway (needs a public proxy)
 	$(CARGO) bench $(LOCKED) --bench demo
 
-bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a known caller; the price of being observed
+bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a caller, and to decide; the price of being observed
 	$(CARGO) bench $(LOCKED) --bench large_zip
 	$(CARGO) bench $(LOCKED) --bench identity
+	$(CARGO) bench $(LOCKED) --bench policy
 	$(CARGO) bench $(LOCKED) --bench observability
 
 fault-run: setup ## inject every fault, and print after how many seconds its alerts fire and are over
@@ -65,6 +70,13 @@ fault-run: setup ## inject every fault, and print after how many seconds its ale
 
 pictures: ## draw the boards that fault-run saw, with Grafana's own components (needs chromium and npm)
 	sh tests/draw/draw.sh
+
+policy-proof: ## the proofs of the policy at length: CASES decisions compared, MUTATIONS bytes changed
+	MODGATE_POLICY_CASES=$(CASES) MODGATE_POLICY_MUTATIONS=$(MUTATIONS) \
+		$(CARGO) test $(LOCKED) --release --lib policy::tests -- --nocapture
+
+leaks: ## 20,000 mixed requests with faults: a recording public upstream hears no private name
+	MODGATE_LEAK_REQUESTS=20000 $(CARGO) test $(LOCKED) --test it leaks -- --nocapture
 
 deny: ## licences, bans, sources and advisories (needs cargo-deny)
 	$(CARGO) deny check

@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::audit::writer;
+use crate::breaker;
 use crate::cache::Cache;
 use crate::cache::Freshness;
 use crate::cache::blob::Blob;
@@ -29,6 +30,7 @@ use crate::gateway::Parts;
 use crate::gateway::account::Accounts;
 use crate::gateway::fetch::Fetcher;
 use crate::gateway::own::Own;
+use crate::goproxy::proxylist::FallBack;
 use crate::goproxy::request::Routes;
 use crate::identity::Anonymous;
 use crate::identity::Door;
@@ -50,11 +52,14 @@ use crate::telemetry::labels::policy::ReloadSource;
 use crate::telemetry::log::Lines;
 use crate::telemetry::trace::export::Exporter;
 use crate::telemetry::trace::sampler::Sampler;
+use crate::upstream;
 use crate::upstream::Chain;
-use crate::upstream::Link;
 use crate::upstream::Upstream;
+use crate::upstream::care::Bounds;
+use crate::upstream::care::Care;
 use crate::upstream::directory::Directory;
 use crate::upstream::http::Http;
+use crate::upstream::routes::Link;
 use crate::upstream::source::Limits;
 use crate::upstream::source::Source;
 
@@ -81,7 +86,8 @@ pub fn build(
     let tasks = Tasks::new(runtime.clone(), cores * BLOCKING_PER_CORE, Arc::clone(&telemetry));
     let policy = Arc::new(Policy::none(policy_sources(config)));
     let via = via(config);
-    let chain = Arc::new(chain(config, &via, &tasks, &telemetry)?);
+    let chain = Arc::new(chain(config, &via, &tasks, &clock)?);
+    upstream::probe::watch(Arc::clone(&chain), &tasks);
     let cache = Arc::new(cache(config, &clock, &tasks, &telemetry)?);
     let verifier = Verifier::new(tasks.clone());
     let fetcher = Fetcher::new(cache, chain, verifier, tasks.clone(), Arc::clone(&telemetry));
@@ -103,7 +109,7 @@ pub fn build(
     Ok(App { gateway: Arc::new(gateway), tasks, threads })
 }
 
-/// What every directory and every issuer found by discovery says when it is asked, by its place.
+/// What every directory, every issuer found by discovery and every upstream says when it is asked, by its place.
 pub async fn probe(
     config: &Config,
     runtime: &Handle,
@@ -116,7 +122,10 @@ pub async fn probe(
             .with_context(|| format!("identity.ldap {}", directory.name))?;
         said.extend(ldap.probe().await);
     }
-    said.extend(Jwt::new(config.identity.jwt.clone(), &tasks, clock)?.probe().await);
+    let jwt = Jwt::new(config.identity.jwt.clone(), &tasks, Arc::clone(&clock))?;
+    said.extend(jwt.probe().await);
+    let chain = chain(config, &via(config), &tasks, &clock)?;
+    said.extend(upstream::probe::examine(&chain, clock.now()).await);
     Ok(said)
 }
 
@@ -185,7 +194,7 @@ fn chain(
     config: &Config,
     via: &str,
     tasks: &Tasks,
-    telemetry: &Arc<Telemetry>,
+    clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Chain> {
     let pairs = config
         .private
@@ -196,51 +205,65 @@ fn chain(
     let instance = Instance { via: via.to_owned(), bindings: Arc::clone(&bindings) };
     let mut all = Vec::new();
     for server in &config.upstream.servers {
-        let source = source(config, server, &instance, tasks)
-            .with_context(|| format!("upstream {}", server.name))?;
+        let (bounds, telemetry) = (bounds(&config.upstream.care), tasks.telemetry_handle());
+        let care = Arc::new(Care::new(&server.name, &bounds, telemetry, Arc::clone(clock)));
+        let making = Making { config, tasks, instance: &instance };
+        let source =
+            making.source(server, &care).with_context(|| format!("upstream {}", server.name))?;
         let (name, serves_sumdb) = (server.name.clone(), server.sumdb);
-        all.push(Arc::new(Upstream { name, source, serves_sumdb }));
+        all.push(Arc::new(Upstream { name, source, serves_sumdb, care }));
     }
-    let links = config
-        .upstream
-        .chain
-        .iter()
-        .filter_map(|(name, fall_back)| {
+    let links = |chain: &[(String, FallBack)]| -> Vec<Link> {
+        let link = |(name, fall_back): &(String, FallBack)| {
             let upstream = all.iter().find(|upstream| &upstream.name == name)?;
             Some(Link { upstream: Arc::clone(upstream), fall_back: *fall_back })
-        })
-        .collect();
-    Ok(Chain::new(links, all, bindings, Arc::clone(telemetry)))
+        };
+        chain.iter().filter_map(link).collect()
+    };
+    let (usual, mut named) = (links(&config.upstream.chain), Vec::new());
+    for chain in &config.upstream.chains {
+        named.extend(chain.patterns.iter().map(|one| (one.clone(), links(&chain.chain))));
+    }
+    let routes = upstream::routes::Routes::new(usual, all, bindings).with(named);
+    Ok(Chain::new(routes))
 }
 
-fn source(
-    config: &Config,
-    server: &UpstreamServer,
-    instance: &Instance,
-    tasks: &Tasks,
-) -> anyhow::Result<Source> {
-    let limits = limits(&config.upstream);
-    // spools stand beside the blobs, so that a verified one can be moved without being copied
-    let spools: Arc<Path> = Arc::from(config.cache.dir.join("spool"));
-    std::fs::create_dir_all(&spools).with_context(|| spools.display().to_string())?;
-    let url = match &server.place {
-        Place::Directory(root) => {
-            let directory = Directory::new(root.clone(), limits, spools, tasks.clone());
-            return Ok(Source::Directory(directory));
-        }
-        Place::Http(url) => url.clone(),
-    };
-    let extra_roots = server.ca_file.as_deref().map(read_file).transpose()?;
-    let user = server.username.clone();
-    let settings = OriginSettings {
-        name: server.name.clone(),
-        base: url,
-        extra_roots,
-        basic: user.zip(server.password.clone()),
-        redirect_hosts: server.allow_redirect_hosts.clone(),
-        connect_timeout: config.upstream.connect_timeout,
-    };
-    Ok(Source::Http(Http::new(Origin::new(settings, instance.clone())?, limits, spools)))
+/// What every source is made with.
+struct Making<'a> {
+    config: &'a Config,
+    tasks: &'a Tasks,
+    instance: &'a Instance,
+}
+
+impl Making<'_> {
+    fn source(&self, server: &UpstreamServer, care: &Arc<Care>) -> anyhow::Result<Source> {
+        let Self { config, tasks, instance } = self;
+        let limits = limits(&config.upstream);
+        // spools stand beside the blobs, so that a verified one can be moved without being copied
+        let spools: Arc<Path> = Arc::from(config.cache.dir.join("spool"));
+        std::fs::create_dir_all(&spools).with_context(|| spools.display().to_string())?;
+        let url = match &server.place {
+            Place::Directory(root) => {
+                let directory = Directory::new(root.clone(), limits, spools, (*tasks).clone());
+                return Ok(Source::Directory(directory));
+            }
+            Place::Http(url) => url.clone(),
+        };
+        let extra_roots = server.ca_file.as_deref().map(read_file).transpose()?;
+        let user = server.username.clone();
+        let settings = OriginSettings {
+            name: server.name.clone(),
+            base: url,
+            extra_roots,
+            basic: user.zip(server.password.clone()),
+            redirect_hosts: server.allow_redirect_hosts.clone(),
+            networks: server.allow_networks.clone(),
+            connect_timeout: config.upstream.connect_timeout,
+        };
+        let origin = Origin::new(settings, (*instance).clone())?;
+        let http = Http::new(origin, limits, spools, Arc::clone(care));
+        Ok(Source::Http(http.hedged(config.upstream.care.hedge_after)))
+    }
 }
 
 fn limits(upstream: &config::upstream::Upstream) -> Limits {
@@ -254,6 +277,21 @@ fn limits(upstream: &config::upstream::Upstream) -> Limits {
         info: INFO_BYTES,
         list: LIST_BYTES,
         attempts: upstream.attempts,
+    }
+}
+
+fn bounds(care: &config::upstream::Care) -> Bounds {
+    Bounds {
+        breaker: breaker::Settings {
+            failures: care.breaker_failures,
+            window: BREAKER_WINDOW,
+            rest: care.breaker_rest,
+            longest_rest: care.breaker_longest_rest,
+            successes: BREAKER_SUCCESSES,
+        },
+        at_once: care.max_requests,
+        waiting: care.max_waiting,
+        repeated: care.retry_budget,
     }
 }
 
@@ -336,6 +374,10 @@ fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Failures further apart than a build's patience are not one outage.
+const BREAKER_WINDOW: std::time::Duration = std::time::Duration::from_secs(10);
+/// One good answer may be luck.
+const BREAKER_SUCCESSES: u32 = 3;
 /// Hashing and inflating keep a core busy, reading a disk does not.
 const BLOCKING_PER_CORE: usize = 4;
 /// The go command's own limit.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 use time::format_description::well_known::Rfc3339;
 
 /// Where a station learns the time. Wall time is for records and expiry, [`Instant`] for durations.
@@ -99,6 +100,11 @@ pub fn rfc3339_seconds(unix: u64) -> String {
         .unwrap_or_default()
 }
 
+/// A time as HTTP has it in headers: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
+pub fn http_date(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text.trim(), &Rfc2822).ok()
+}
+
 /// Whether a text is a time as RFC 3339 has it, with any offset.
 pub fn is_rfc3339(text: &str) -> bool {
     // the go command takes capital T and Z only, and no leap seconds
@@ -123,6 +129,13 @@ mod tests {
         assert_eq!(clock.unix_seconds(), 100);
         clock.advance(Duration::from_secs(5));
         assert_eq!(clock.unix_seconds(), 105);
+    }
+
+    #[test]
+    fn times_of_http_are_read() {
+        let at = http_date("Sun, 06 Nov 1994 08:49:37 GMT").map(OffsetDateTime::unix_timestamp);
+        assert_eq!(at, Some(784_111_777));
+        assert_eq!(http_date("soon"), None);
     }
 
     #[test]

@@ -118,6 +118,9 @@ impl Config {
         let policy = policy::read(&mut reader);
         let (upstream, servers) = upstream::read(&mut reader);
         let private = private::read(&mut reader, &servers);
+        if let (Some(upstream), Some(private)) = (&upstream, &private) {
+            upstream::chains::refuse_private(&mut reader, &upstream.chains, private);
+        }
         let sumdb = sumdb::read(&mut reader);
         let cache = cache::read(&mut reader);
         let audit = audit::read(&mut reader);

@@ -7,6 +7,10 @@
 //! the socket, whatever a station before thought. The caller's headers are never forwarded: what leaves is our
 //! user agent, `Accept-Encoding: identity`, `Via`, `traceparent`, and the credentials of that origin.
 //!
+//! **Addresses.** A name leads to public addresses only, whatever the name service says, unless the configuration
+//! names other networks for that origin; an address that is written in a configured URL is configured. A machine that
+//! the environment names as our proxy is asked as it is.
+//!
 //! **Redirects** are followed by hand: at most ten, never from https to http, never with credentials to another
 //! origin, and only to the origin itself or to hosts the configuration allows for it. A private path follows
 //! redirects only to hosts allowed by name, because its name stands in the URL.
@@ -18,24 +22,28 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use ipnet::IpNet;
 use reqwest::Client;
 use reqwest::Response;
 use reqwest::StatusCode;
 use reqwest::Url;
-use reqwest::header::HeaderMap;
-use reqwest::header::HeaderValue;
 use tokio::time::Instant;
 use tokio::time::timeout_at;
 
 use crate::config::secret::Secret;
+use crate::egress::answer::Answer;
+use crate::egress::networks::Networks;
+use crate::egress::resolve::NotAllowed;
+use crate::egress::resolve::Resolver;
 use crate::goproxy::pattern::Case;
 use crate::goproxy::pattern::Prefix;
 use crate::goproxy::request::Request;
 use crate::telemetry::labels::Attempt;
 
+pub mod answer;
 mod classify;
 pub mod document;
+mod networks;
 mod resolve;
 
 /// Why nothing useful came back.
@@ -52,6 +60,9 @@ pub enum EgressError {
     /// A redirect that the rules forbid.
     #[error("redirect to {0} is not allowed")]
     Redirect(String),
+    /// A name that leads to addresses the rules forbid.
+    #[error("{0}")]
+    Address(String),
     /// No head, or no end, in time.
     #[error("no {0} in time")]
     Slow(&'static str, Attempt),
@@ -67,7 +78,9 @@ impl EgressError {
     /// The word of the closed list.
     pub fn attempt(&self) -> Attempt {
         match self {
-            Self::PrivateName { .. } | Self::Redirect(_) | Self::Url(_) => Attempt::Protocol,
+            Self::PrivateName { .. } | Self::Redirect(_) | Self::Address(_) | Self::Url(_) => {
+                Attempt::Protocol
+            }
             Self::Slow(_, attempt) | Self::Transport(_, attempt) => *attempt,
         }
     }
@@ -88,14 +101,20 @@ impl Bindings {
         self.0.iter().any(|(prefix, _)| prefix.covers(path, Case::Folded))
     }
 
-    /// Whether a path may be asked of an origin: it is public, or one of the longest private prefixes that cover
-    /// it is bound to that origin.
+    /// The origins that the longest private prefix over a path is bound to, in the order they were given; none for a
+    /// public path.
+    pub fn bound<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a str> {
+        let covering =
+            move || self.0.iter().filter(move |(prefix, _)| prefix.covers(path, Case::Folded));
+        let longest = covering().map(|(prefix, _)| prefix.element_count()).max();
+        covering()
+            .filter(move |(prefix, _)| Some(prefix.element_count()) == longest)
+            .map(|(_, name)| name.as_str())
+    }
+
+    /// Whether a path may be asked of an origin: it is public, or bound to that origin.
     pub fn allow(&self, path: &str, origin: &str) -> bool {
-        let covering = || self.0.iter().filter(|(prefix, _)| prefix.covers(path, Case::Folded));
-        let Some(longest) = covering().map(|(prefix, _)| prefix.element_count()).max() else {
-            return true;
-        };
-        covering().any(|(prefix, name)| prefix.element_count() == longest && name == origin)
+        !self.is_private(path) || self.bound(path).any(|name| name == origin)
     }
 }
 
@@ -112,6 +131,8 @@ pub struct OriginSettings {
     pub basic: Option<(String, Secret<String>)>,
     /// Hosts a redirect may lead to; `*` is any public host, for public modules only.
     pub redirect_hosts: Vec<String>,
+    /// Networks, besides the public ones, that its names may lead to.
+    pub networks: Vec<IpNet>,
     /// Time to connect, the TLS handshake included.
     pub connect_timeout: Duration,
 }
@@ -140,24 +161,26 @@ pub struct Origin {
     settings: Arc<OriginSettings>,
     instance: Instance,
     client: Client,
+    resolver: Resolver,
 }
 
 impl Origin {
     /// Makes the client of one origin. Fails on an unreadable bundle of authorities.
     #[expect(clippy::disallowed_methods, reason = "the one door to the HTTP client")]
     pub fn new(settings: OriginSettings, instance: Instance) -> Result<Self, reqwest::Error> {
+        let resolver = Resolver::new(Networks::new(settings.networks.clone()));
         let mut client = Client::builder()
             .user_agent(concat!("modgate/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(settings.connect_timeout)
             .pool_idle_timeout(IDLE_CONNECTION)
-            .dns_resolver(Arc::new(resolve::Resolver))
+            .dns_resolver(Arc::new(resolver.clone()))
             .tcp_nodelay(true)
             .http2_adaptive_window(true);
         if let Some(bundle) = &settings.extra_roots {
             client = client.tls_certs_merge(reqwest::Certificate::from_pem_bundle(bundle)?);
         }
-        Ok(Self { settings: Arc::new(settings), instance, client: client.build()? })
+        Ok(Self { settings: Arc::new(settings), instance, client: client.build()?, resolver })
     }
 
     /// The configured name.
@@ -180,13 +203,21 @@ impl Origin {
             if request.module_path().is_some_and(private) { Name::Private } else { Name::Public };
         let mut url = self.url(request)?;
         for _hop in 0..=REDIRECTS {
-            let response = self.ask(&url, traceparent, deadlines).await?;
+            let response = self.ask(&url, Some(traceparent), deadlines).await?;
             if !is_redirect(response.status()) {
-                return Ok(Answer { response, deadline: deadlines.total });
+                return Ok(Answer::new(response, deadlines.total));
             }
             url = self.follow(&url, &response, name)?;
         }
         Err(EgressError::Redirect("more than ten redirects".to_owned()))
+    }
+
+    /// Asks for the root of this origin: whether anybody is there. No module is named.
+    pub async fn knock(&self, deadlines: Deadlines) -> Result<Answer, EgressError> {
+        let base = self.settings.base.as_str().trim_end_matches('/');
+        let url = Url::parse(&format!("{base}/")).map_err(|_| EgressError::Url(base.to_owned()))?;
+        let response = self.ask(&url, None, deadlines).await?;
+        Ok(Answer::new(response, deadlines.total))
     }
 
     /// The check at the socket's edge: no private name to an origin that is not bound to it.
@@ -210,15 +241,21 @@ impl Origin {
     async fn ask(
         &self,
         url: &Url,
-        traceparent: &str,
+        traceparent: Option<&str>,
         deadlines: Deadlines,
     ) -> Result<Response, EgressError> {
+        let host = url.host_str().unwrap_or_default();
+        if !self.resolver.admit(host) {
+            return Err(EgressError::Redirect("too many hosts".to_owned()));
+        }
         let mut asked = self
             .client
             .get(url.clone())
             .header("accept-encoding", "identity")
-            .header("via", format!("1.1 {}", self.instance.via))
-            .header("traceparent", traceparent);
+            .header("via", format!("1.1 {}", self.instance.via));
+        if let Some(traceparent) = traceparent {
+            asked = asked.header("traceparent", traceparent);
+        }
         if let Some((name, password)) = &self.settings.basic
             && self.same_origin(url)
         {
@@ -263,48 +300,14 @@ enum Name {
     Private,
 }
 
-/// A head and the body that is still to come.
-#[derive(Debug)]
-pub struct Answer {
-    response: Response,
-    deadline: Instant,
-}
-
-impl Answer {
-    /// The status code.
-    pub fn status(&self) -> u16 {
-        self.response.status().as_u16()
-    }
-
-    /// The announced length in bytes.
-    pub fn announced(&self) -> Option<u64> {
-        header(self.response.headers(), "content-length").and_then(|text| text.parse().ok())
-    }
-
-    /// The media type, as sent.
-    pub fn content_type(&self) -> Option<&str> {
-        header(self.response.headers(), "content-type")
-    }
-
-    /// The next bytes, or `None` at the end. A body shorter than announced is an error, not an end.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, EgressError> {
-        match timeout_at(self.deadline, self.response.chunk()).await {
-            Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => Err(EgressError::transport(error)),
-            Err(_) => Err(EgressError::Slow("end", Attempt::TimeoutTotal)),
-        }
-    }
-}
-
 impl EgressError {
     fn transport(error: reqwest::Error) -> Self {
+        if let Some(refused) = classify::find::<NotAllowed>(&error) {
+            return Self::Address(refused.to_string());
+        }
         let attempt = classify::attempt(&error);
         Self::Transport(error.without_url(), attempt)
     }
-}
-
-fn header<'a>(headers: &'a HeaderMap<HeaderValue>, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 fn is_redirect(status: StatusCode) -> bool {
@@ -344,6 +347,7 @@ mod tests {
             extra_roots: None,
             basic: None,
             redirect_hosts: redirect_hosts.iter().map(|host| (*host).to_owned()).collect(),
+            networks: Vec::new(),
             connect_timeout: Duration::from_secs(1),
         };
         let bindings = Arc::new(Bindings::new(pairs));

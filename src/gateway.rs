@@ -132,6 +132,11 @@ impl Error {
         }
     }
 
+    /// Whether upstreams have said that there is none.
+    fn is_absence(&self) -> bool {
+        matches!(self, Self::Absent(_) | Self::Upstream(UpstreamError::Absent { .. }))
+    }
+
     /// An absence's own text, which is passed on unchanged.
     fn passed_on(&self) -> Option<Arc<str>> {
         match self {
@@ -270,7 +275,11 @@ impl Gateway {
         if let Some(page) = self.own.page(&permit, head, &self.policy)? {
             return Ok(Reply::page(page, record));
         }
-        let content = record.stage(Stage::Fetch, self.fetcher.fetch(&permit, record)).await?;
+        let content = match record.stage(Stage::Fetch, self.fetcher.fetch(&permit, record)).await {
+            Ok(content) => content,
+            Err(none) if none.is_absence() => return Ok(Reply::absence(&permit, &none, record)),
+            Err(fault) => return Err(fault),
+        };
         // what the answer reveals is judged too: versions of a list, the version a branch turned out to be
         let narrowed = self.fetcher.narrow(&permit, content, record);
         let content = record.stage(Stage::Narrow, narrowed).await?;

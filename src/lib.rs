@@ -23,7 +23,7 @@
 //! | 8 | [`server`] | transport: the only place with HTTP types |
 //! | 6 | [`gateway`] | the journey |
 //! | 5 | [`identity`], [`policy`], [`sumdb`], [`upstream`], [`cache`], [`audit`] | stations, blind to each other |
-//! | 4 | [`egress`], [`tasks`] | the only way out, the only place that spawns |
+//! | 4 | [`egress`], [`tasks`], [`breaker`] | the only way out, the only place that spawns, whom to leave alone |
 //! | 3 | [`telemetry`] | what can be observed, declared once |
 //! | 2 | [`config`] | settings, and every problem with them |
 //! | 1 | [`goproxy`] | the protocol: formats and words, pure |
@@ -49,6 +49,8 @@
 //!   runtime of their own, behind [`tasks`]. A fill may block there without delaying an answer from memory.
 //! * **A place in the audit is reserved before an answer begins** and filled when it has ended. So one event tells the
 //!   whole story (bytes sent, hung up or not), and still nothing is served that could not be recorded.
+//! * **One breaker for all peers** ([`breaker`]), below the stations that are blind to each other: a directory server and
+//!   an upstream differ in numbers only, and how somebody who comes and goes is left alone is worth getting right once.
 //! * **Listeners answer from the journey, never from a framework's router**: there is one parser of paths, ours, on the
 //!   raw path.
 //!
@@ -62,6 +64,7 @@
 
 pub mod app;
 pub mod audit;
+pub mod breaker;
 pub mod cache;
 pub mod cli;
 pub mod clock;

@@ -61,7 +61,7 @@ pub fn run(
     served
 }
 
-/// Somebody who judges credentials, and whether they can be asked.
+/// Somebody who judges credentials or has modules, and whether they can be asked.
 #[derive(Debug)]
 pub struct Probed {
     /// Which one.
@@ -70,7 +70,7 @@ pub struct Probed {
     pub said: Result<(), String>,
 }
 
-/// Asks every directory and every issuer that is found by discovery, once.
+/// Asks every directory, every issuer that is found by discovery, and every upstream, once.
 pub fn probe(config: &Config) -> anyhow::Result<Vec<Probed>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let probed = runtime.block_on(app::probe(config, runtime.handle()))?;

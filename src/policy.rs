@@ -4,8 +4,8 @@
 //!
 //! **Rule.** A request is permitted if an allow row applies and no deny row does; what no row allows is denied. Nothing
 //! is read from a tier or asked of an upstream before there is a [`decision::Permit`], and only this station makes
-//! one. Subjects are users, groups, roles and `any:*`; resources are prefixes of module paths; actions are list,
-//! download and sumdb.
+//! one. Subjects are users, groups, roles and `any:*`; resources are prefixes of module paths, and the gateway itself;
+//! actions are list, download, sumdb and admit, and those of operators.
 //!
 //! **Who decides.** Casbin, over the rows that could apply. An index finds those by the elements of the path, so that
 //! ten thousand rows cost as little as ten. That is sound because deny-override depends neither on the order of
@@ -19,7 +19,16 @@
 //! may read is answered from the rules alone: 403 if that pattern is private, so that the client does not go on to
 //! its next proxy with the name; 404 if it is public. It is not counted as a denial.
 //!
-//! **How it fails.** Every error, panic or doubt inside a decision is a denial. A policy loads whole or not at all.
+//! **Conditions** ([`gates`]) are looked at after an allow, for every request anew: what they look at is no part of what
+//! decisions are remembered by.
+//!
+//! **How it changes** ([`reload`]). Read, parsed with file, line and column for every fault, linted, tried by its own
+//! expectations, then swapped as one snapshot with all it remembers. Emergency denies ([`overlay`]) lie over it; a
+//! candidate is asked beside it and decides nothing.
+//!
+//! **How it fails.** Every error, panic or doubt inside a decision is a denial. A policy loads whole or not at all, and one
+//! that does not leaves the last good one in force; without any, nobody is judged (503). A sample of decisions is made
+//! again over all rows; one that differs ends the use of the index, not the service.
 
 mod ancestors;
 mod crosscheck;

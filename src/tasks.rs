@@ -60,6 +60,11 @@ impl Tasks {
         &self.telemetry
     }
 
+    /// The same, to be kept.
+    pub fn telemetry_handle(&self) -> Arc<Telemetry> {
+        Arc::clone(&self.telemetry)
+    }
+
     /// Tells services to end; what they should wait for.
     pub fn stop(&self) -> &CancellationToken {
         &self.stop

@@ -150,6 +150,14 @@ impl Telemetry {
         }
     }
 
+    /// Notes that an upstream has just given verified content, or said that it has none.
+    pub fn answered_well(&self, upstream: &str) {
+        if let Some(metrics) = self.upstream(upstream) {
+            #[expect(clippy::cast_precision_loss, reason = "seconds of this century")]
+            metrics.last_success.set((), self.clock.unix_seconds() as f64);
+        }
+    }
+
     /// Counts one attempt at an upstream.
     pub fn attempted(&self, upstream: &str, attempt: Attempt) {
         if let Some(metrics) = self.upstream(upstream) {

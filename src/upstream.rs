@@ -4,8 +4,9 @@
 //!
 //! **Rule.** A chain is walked in order, with the words of the `go` command: after an entry followed by a comma the
 //! next one is asked only if this one said 404 or 410; after a bar, whatever went wrong. A private module has no
-//! chain: only the upstreams bound to its prefix are asked, in the order they are configured. Egress checks that
-//! again at the socket.
+//! chain: only the upstreams bound to its prefix are asked, in the order it names them. Egress checks that
+//! again at the socket. Other modules are asked of the chain whose pattern is the longest that covers them, or of the
+//! usual one ([`routes`]).
 //!
 //! **What an absence is.** 404 or 410 only if *every* consulted upstream said so; one that failed makes the answer
 //! a fault, since a 404 would send the module's name to the client's next proxy. A 404 whose text says that the
@@ -14,35 +15,46 @@
 //! **Limits.** Each artifact has a size limit and three deadlines (connect, first byte, whole). Bodies go to a
 //! spool as they come, so memory does not depend on their size.
 //!
-//! **How it fails.** An attempt that may succeed if repeated is repeated once, within the same deadline. After
-//! that the fault is 502, or 504 if time ran out, with the upstream's name kept for log and audit only.
+//! **Care.** One upstream gets so many requests at a time, and as many may wait. An attempt that may succeed if repeated
+//! is repeated, within the same deadline and a budget of a share of all requests, after a pause that doubles and
+//! differs; where a 429 or 503 says when to come again, nobody comes before. An upstream that fails too often is left
+//! alone ([`crate::breaker`]); a probe that names no module finds out when it is back ([`probe`]).
+//!
+//! **How it fails.** The fault is 502, or 504 if time ran out, or 503 if too many wait, with the upstream's name kept
+//! for log and audit only. What happened has one word of a closed list ([`Attempt`]), the same in the text for the
+//! caller, `Proxy-Status`, metric, log, trace and audit. An attempt is counted once: when its content has been judged
+//! ([`attempt::Unsettled`]), or when it failed.
 
+pub mod attempt;
+pub mod care;
 pub mod directory;
 pub mod http;
+pub mod probe;
+mod retry;
+pub mod routes;
 pub mod source;
+mod turns;
+
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tracing::Instrument as _;
-
-use crate::content::Content;
-use crate::egress::Bindings;
-use crate::egress::EgressError;
 use crate::fault::Fault;
 use crate::fault::Kind;
 use crate::goproxy::proxylist::FallBack;
 use crate::goproxy::request::Request;
-use crate::telemetry::Telemetry;
 use crate::telemetry::labels::Attempt;
-use crate::telemetry::labels::SecurityEvent;
+use crate::telemetry::labels::upstream::FallBackReason;
 use crate::telemetry::observed::Observed;
 use crate::telemetry::record::Record;
-use crate::telemetry::trace::attempt_ended;
-use crate::telemetry::trace::attempt_span;
+use crate::upstream::attempt::Asking;
+use crate::upstream::attempt::Fetched;
+use crate::upstream::attempt::Patience;
+use crate::upstream::care::Care;
+use crate::upstream::routes::Routes;
 use crate::upstream::source::Source;
-use crate::upstream::source::SourceError;
 
 /// Why no upstream gave content. Cloned to everybody who waits for the same fill.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -68,6 +80,9 @@ pub enum UpstreamError {
     /// A private module whose prefix is bound to no upstream, or an empty chain.
     #[error("no upstream is configured for {0}")]
     Nobody(String),
+    /// Too many requests wait for this upstream already, or the wait was too long.
+    #[error("too many requests wait for upstream {0}")]
+    Busy(String),
 }
 
 impl Observed for UpstreamError {}
@@ -85,6 +100,7 @@ impl Fault for UpstreamError {
                 _ => Kind::Upstream,
             },
             Self::Nobody(_) => Kind::Upstream,
+            Self::Busy(_) => Kind::Unavailable,
         }
     }
 
@@ -96,12 +112,13 @@ impl Fault for UpstreamError {
                 Cow::Owned(format!("{said}\nreason {}", attempt.text()))
             }
             Self::Nobody(_) => "no upstream is configured for this module".into(),
+            Self::Busy(_) => "too many requests wait for the upstream: try again soon".into(),
             Self::Absent { .. } => self.kind().sentence().into(),
         }
     }
 
     fn retryable(&self) -> bool {
-        matches!(self, Self::Failed { .. })
+        matches!(self, Self::Failed { .. } | Self::Busy(_))
     }
 }
 
@@ -114,63 +131,65 @@ pub struct Upstream {
     pub source: Source,
     /// Whether it passes requests for checksum databases on.
     pub serves_sumdb: bool,
-}
-
-/// One entry of a chain.
-#[derive(Debug, Clone)]
-pub struct Link {
-    /// Whom to ask.
-    pub upstream: Arc<Upstream>,
-    /// What must happen for the next entry to be asked.
-    pub fall_back: FallBack,
+    /// How it is treated.
+    pub care: Arc<Care>,
 }
 
 /// All upstreams, and in which order they are asked for what.
 #[derive(Debug)]
 pub struct Chain {
-    public: Vec<Link>,
-    all: Vec<Arc<Upstream>>,
-    bindings: Arc<Bindings>,
-    telemetry: Arc<Telemetry>,
+    routes: Routes,
 }
 
 impl Chain {
-    /// A chain for public modules; bound upstreams are found among `all`.
-    pub fn new(
-        public: Vec<Link>,
-        all: Vec<Arc<Upstream>>,
-        bindings: Arc<Bindings>,
-        telemetry: Arc<Telemetry>,
-    ) -> Self {
-        Self { public, all, bindings, telemetry }
+    /// A walk along these routes.
+    pub fn new(routes: Routes) -> Self {
+        Self { routes }
     }
 
     /// Whether a path lies under a private prefix.
     pub fn is_private(&self, path: &str) -> bool {
-        self.bindings.is_private(path)
+        self.routes.is_private(path)
+    }
+
+    /// Every upstream.
+    pub fn all(&self) -> &[Arc<Upstream>] {
+        self.routes.all()
     }
 
     /// Walks the chain for a request.
+    ///
+    /// Cancel safety: dropping the future gives the attempt under way up, and counts it so.
     pub async fn fetch(
         &self,
         request: &Request,
         record: &Record,
-    ) -> Result<Content, UpstreamError> {
+    ) -> Result<Fetched, UpstreamError> {
         let mut absent = None;
         let mut failed = None;
-        for link in self.links(request) {
-            match self.attempt(&link.upstream, request, record).await {
-                Ok(content) => return Ok(content),
+        let mut links = self.routes.of(request).into_iter().peekable();
+        while let Some(link) = links.next() {
+            let has_next = links.peek().is_some();
+            let patience = match link.fall_back {
+                FallBack::OnAnyError if has_next => Patience::GoOn,
+                FallBack::OnAnyError | FallBack::OnNotFound => Patience::Wait,
+            };
+            let reason = match Asking::new(&link.upstream, request, record, patience).run().await {
+                Ok(fetched) => return Ok(fetched),
                 Err(UpstreamError::Absent { gone, text }) => {
                     absent.get_or_insert(UpstreamError::Absent { gone, text });
+                    FallBackReason::NotFound
                 }
                 Err(fault) => {
                     failed = Some(fault);
-                    match link.fall_back {
-                        FallBack::OnNotFound => break,
-                        FallBack::OnAnyError => {}
+                    if link.fall_back == FallBack::OnNotFound {
+                        break;
                     }
+                    FallBackReason::Fault
                 }
+            };
+            if let Some(metrics) = link.upstream.care.metrics().filter(|_| has_next) {
+                metrics.fallbacks.count((reason,));
             }
         }
         let nobody = || {
@@ -179,124 +198,4 @@ impl Chain {
         };
         Err(failed.or(absent).unwrap_or_else(nobody))
     }
-
-    /// The walk for one request: the public chain, or the upstreams bound to a private prefix.
-    fn links(&self, request: &Request) -> Vec<Link> {
-        if let Request::Sumdb(_) = request {
-            return self.public.iter().filter(|link| link.upstream.serves_sumdb).cloned().collect();
-        }
-        match request.module_path() {
-            Some(path) if self.is_private(path) => self
-                .all
-                .iter()
-                .filter(|upstream| self.bindings.allow(path, &upstream.name))
-                .map(|upstream| Link {
-                    upstream: Arc::clone(upstream),
-                    fall_back: FallBack::OnNotFound,
-                })
-                .collect(),
-            _ => self.public.clone(),
-        }
-    }
-
-    async fn attempt(
-        &self,
-        upstream: &Upstream,
-        request: &Request,
-        record: &Record,
-    ) -> Result<Content, UpstreamError> {
-        let mut tried = 0;
-        let until = tokio::time::Instant::now() + upstream.source.patience(request);
-        loop {
-            tried += 1;
-            let begun = tokio::time::Instant::now();
-            let span = attempt_span(&upstream.name, tried - 1);
-            let asked = upstream.source.fetch(request, record, until);
-            let outcome = asked.instrument(span.clone()).await;
-            let word = outcome.as_ref().map_or_else(SourceError::attempt, |_| Attempt::Success);
-            attempt_ended(&span, word);
-            if let Err(SourceError::Egress(blocked)) = &outcome {
-                self.note_blocked(blocked);
-            }
-            self.account(upstream, record, word, begun.elapsed());
-            let error = match outcome {
-                Ok(content) => return Ok(content),
-                Err(error) => error,
-            };
-            if tried < upstream.source.attempts() && is_worth_another_try(word) {
-                let pause = RETRY_PAUSE.mul_f64(1.0 + jitter());
-                if tokio::time::Instant::now() + pause < until {
-                    if let Some(metrics) = self.telemetry.upstream(&upstream.name) {
-                        metrics.retries.count(());
-                    }
-                    tokio::time::sleep(pause).await;
-                    continue;
-                }
-            }
-            return Err(named(upstream, error, word));
-        }
-    }
-
-    /// Tells the security team what egress would not let out.
-    fn note_blocked(&self, blocked: &EgressError) {
-        let event = match blocked {
-            EgressError::PrivateName { .. } => SecurityEvent::PrivateNameUpstream,
-            EgressError::Redirect(_) => SecurityEvent::EgressBlocked,
-            EgressError::Slow(..) | EgressError::Transport(..) | EgressError::Url(_) => return,
-        };
-        self.telemetry.metrics().security_events.count((event,));
-    }
-
-    fn account(&self, upstream: &Upstream, record: &Record, word: Attempt, took: Duration) {
-        record.attempt(&upstream.name, word);
-        self.telemetry.attempted(&upstream.name, word);
-        if let Some(metrics) = self.telemetry.upstream(&upstream.name) {
-            metrics.seconds.observe((), took.as_secs_f64());
-        }
-    }
 }
-
-fn named(upstream: &Upstream, error: SourceError, word: Attempt) -> UpstreamError {
-    match error {
-        SourceError::Absent { gone, text } => UpstreamError::Absent { gone, text },
-        error => UpstreamError::Failed {
-            upstream: upstream.name.clone(),
-            attempt: word,
-            cause: crate::fault::chain_text(&error).into(),
-        },
-    }
-}
-
-/// Whether the same attempt may succeed a moment later.
-fn is_worth_another_try(word: Attempt) -> bool {
-    match word {
-        Attempt::Dns
-        | Attempt::ConnectRefused
-        | Attempt::ConnectTimeout
-        | Attempt::Connect
-        | Attempt::TimeoutFirstByte
-        | Attempt::Reset
-        | Attempt::BodyTruncated
-        | Attempt::Upstream429
-        | Attempt::Upstream5xx => true,
-        Attempt::Success
-        | Attempt::NotFound
-        | Attempt::Gone
-        | Attempt::TlsUntrusted
-        | Attempt::TlsExpired
-        | Attempt::Tls
-        | Attempt::TimeoutTotal
-        | Attempt::Protocol
-        | Attempt::TooLarge
-        | Attempt::Upstream4xx
-        | Attempt::Local => false,
-    }
-}
-
-/// A number from 0 to 1 that differs between nodes and moments; it need not be unpredictable.
-fn jitter() -> f64 {
-    f64::from(uuid::Uuid::new_v4().as_bytes().first().copied().unwrap_or_default()) / 255.0
-}
-
-/// The shortest wait before an attempt is repeated; twice that with full jitter.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);

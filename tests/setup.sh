@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what building and testing need, where it is missing: a C toolchain (aws-lc and jemalloc are compiled from
-# source), git, curl, certificates, a directory (slapd) for the tests, and a go command of at least 1.$1. Says nothing when all is there.
+# source), git, curl, certificates, a directory (slapd) and a cache (nginx) for the tests, and a go command of at least
+# 1.$1. Says nothing when all is there.
 set -eu
 go_minor=${1:-22}
 
@@ -15,6 +16,7 @@ for pair in cc:build-essential make:build-essential git:git curl:curl; do
     has "${pair%%:*}" || missing="$missing ${pair#*:}"
 done
 [ -x /usr/sbin/slapd ] || missing="$missing slapd"
+[ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
 has ldapadd || missing="$missing ldap-utils"
 for pair in promtool:prometheus amtool:prometheus-alertmanager docker-compose:docker-compose; do
     has "${pair%%:*}" || missing="$missing ${pair#*:}"

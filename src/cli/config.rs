@@ -13,7 +13,7 @@ use crate::lifecycle::Probed;
 /// Prints the effective configuration, or every problem of it.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CheckConfig {
-    /// Also ask every directory and issuer, and say what is wrong and what to do
+    /// Also ask every directory, issuer and upstream, and say what is wrong and what to do
     #[arg(long)]
     probe: bool,
     /// Print a settings file with every key, its meaning and its default instead
@@ -34,7 +34,7 @@ impl CheckConfig {
     }
 }
 
-/// Asks everybody who judges credentials; one that cannot is a failure.
+/// Asks everybody who judges credentials or has modules; one that cannot be asked is a failure.
 fn probe(config: &Config) -> Result<(), Failure> {
     let mut failed = 0;
     for Probed { what, said } in lifecycle::probe(config)? {
@@ -49,12 +49,28 @@ fn probe(config: &Config) -> Result<(), Failure> {
     if failed == 0 {
         return Ok(());
     }
-    Err(Failure::Failed(anyhow::anyhow!("{failed} of those who judge credentials cannot be asked")))
+    Err(Failure::Failed(anyhow::anyhow!("{failed} of those whom modgate asks cannot be asked")))
 }
 
 /// What to do about the commonest failures; the texts are those of TLS, sockets and directories.
 fn remedy(why: &str) -> &'static str {
     let known = [
+        (
+            "tls_expired:",
+            "its certificate has expired or is not valid yet: renew it, or set this machine's clock",
+        ),
+        ("tls:", "it speaks no TLS there: correct the port, or write http:// in url"),
+        ("dns:", "the name cannot be resolved: correct the host in url"),
+        ("connect_timeout:", "nothing answers there: correct host and port, or open the firewall"),
+        ("timeout_first_byte:", "it takes connections and says nothing: look at its own log"),
+        ("reset:", "it hangs up: correct scheme and port; it may speak TLS only (https://)"),
+        ("not a public address", "correct the host, or add its network to allow_networks"),
+        ("protocol:", "what answers there is no HTTP server: correct the port in url"),
+        ("it answered 407", "a proxy of this machine's environment wants credentials"),
+        ("it answered 40", "correct username and password_file of this upstream"),
+        ("it answered 5", "it is there and fails: look at its own log"),
+        ("its clock and ours", "set both clocks, best by NTP: certificates and tokens need them"),
+        ("the directory", "correct the path in url, or let modgate's user read it"),
         (
             "UnknownIssuer",
             "its certificate is signed by nobody we trust: set ca_file to its authority",
@@ -63,6 +79,7 @@ fn remedy(why: &str) -> &'static str {
             "unknown issuer",
             "its certificate is signed by nobody we trust: set ca_file to its authority",
         ),
+        ("not valid for name", "its certificate is for another name: use that name, or renew it"),
         ("NotValidForName", "its certificate is for another name: use that name, or renew it"),
         ("Expired", "its certificate has expired: renew it"),
         ("expired", "its certificate has expired: renew it"),

@@ -12,6 +12,7 @@ use crate::cli::complain;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::config::secret::Secret;
+use crate::config::upstream::private_networks;
 use crate::goproxy::proxylist::FallBack;
 use crate::goproxy::proxylist::ProxyList;
 use crate::goproxy::proxylist::ProxyTarget;
@@ -67,6 +68,10 @@ pub(in crate::cli) fn prepare(
         server.sumdb = true;
         if server.allow_redirect_hosts.is_empty() {
             server.allow_redirect_hosts.push("*".to_owned());
+        }
+        // and may stand in the network of their company, which go would not ask about either
+        if server.allow_networks.is_empty() {
+            server.allow_networks = private_networks();
         }
     }
     let guide = guide(&config, &files)?;

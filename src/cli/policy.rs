@@ -23,9 +23,9 @@ use crate::goproxy::path::ModulePath;
 use crate::goproxy::version::Version;
 use crate::policy::Sources;
 use crate::policy::draft::Draft;
-use crate::policy::explain;
 use crate::policy::explain::Ask;
 use crate::policy::explain::View;
+use crate::policy::explain::Who;
 use crate::policy::gates::Circumstances;
 use crate::policy::lint::Weight;
 
@@ -186,9 +186,8 @@ pub(in crate::cli) struct Explain {
 impl Explain {
     fn run(self, environment: Vec<(String, String)>) -> Result<(), Failure> {
         let draft = self.which.read(environment)?;
-        let caller = explain::imagined(&self.principal, self.groups);
         let explained = draft.explain(Ask {
-            caller: &caller,
+            who: Who::Named(&self.principal, &self.groups),
             path: &self.module,
             version: self.version.as_ref(),
             action: self.action.as_deref(),

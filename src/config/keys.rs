@@ -89,7 +89,7 @@ impl Key {
 }
 
 /// Every section, in the order of the example file.
-pub(in crate::config) const SECTIONS: [&Section; 14] = [
+pub(in crate::config) const SECTIONS: [&Section; 15] = [
     &state::SECTION,
     &server::SECTION,
     &identity::SECTION,
@@ -99,6 +99,7 @@ pub(in crate::config) const SECTIONS: [&Section; 14] = [
     &policy::SECTION,
     &upstream::SECTION,
     &upstream::SERVERS,
+    &upstream::chains::SECTION,
     &private::SECTION,
     &sumdb::SECTION,
     &cache::SECTION,

@@ -68,17 +68,20 @@ pub(in crate::config) fn read(
 }
 
 fn read_binding(table: &mut Table<'_>, servers: &[String]) -> Option<PrivateBinding> {
-    let prefix = table.one("prefix", |text| {
-        Prefix::parse(text).map_err(|error| {
-            Wrong::value(
-                text,
-                &format!("is no prefix: {error}"),
-                "write such as corp.example/team-*",
-            )
-        })
-    });
+    let prefix = table.one("prefix", prefix);
     let upstreams = table.some("upstreams", |text| server(text, servers));
     Some(PrivateBinding { prefix: prefix?, upstreams: upstreams? })
+}
+
+/// The first elements of module paths.
+pub(in crate::config) fn prefix(text: &str) -> Result<Prefix, Wrong> {
+    Prefix::parse(text).map_err(|error| {
+        let remedy = match text.split_once("://") {
+            Some((_, path)) => format!("a module path has no scheme: write {path}"),
+            None => "write such as corp.example/team-*".to_owned(),
+        };
+        Wrong::value(text, &format!("is no prefix: {error}"), remedy)
+    })
 }
 
 /// The name of a server that is configured.

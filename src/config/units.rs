@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use url::Url;
 
 use crate::config::problem::Wrong;
@@ -169,6 +170,22 @@ pub(in crate::config) fn host(text: &str) -> Result<String, Wrong> {
         return Err(Wrong::value(text, "is no host", remedy));
     }
     Ok(text.to_owned())
+}
+
+/// A network: `loopback`, `private`, or a range such as `10.20.0.0/16`.
+pub(in crate::config) fn networks(text: &str) -> Result<Vec<IpNet>, Wrong> {
+    let words: &[&str] = match text {
+        "loopback" => &["127.0.0.0/8", "::1/128"],
+        "private" => &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"],
+        range => &[range],
+    };
+    let read = |word: &&str| {
+        word.parse().map_err(|_| {
+            let remedy = "write loopback, private, or a range such as 10.20.0.0/16";
+            Wrong::value(word, "is no network", remedy)
+        })
+    };
+    words.iter().map(read).collect()
 }
 
 /// A path; whether anything is there is another question.

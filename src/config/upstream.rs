@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use url::Url;
 
 use crate::config::keys::Key;
@@ -15,9 +16,11 @@ use crate::config::reader::Table;
 use crate::config::secret::Secret;
 use crate::config::source::Form;
 use crate::config::units;
+use crate::config::upstream::chains::NamedChain;
 use crate::goproxy::proxylist::FallBack;
 
 mod chain;
+pub mod chains;
 
 /// The upstreams.
 #[derive(Debug, Clone)]
@@ -25,7 +28,9 @@ pub struct Upstream {
     /// Names of [`Self::servers`] in the order they are asked for public modules, each with what must happen for
     /// the next one to be asked.
     pub chain: Vec<(String, FallBack)>,
-    /// Every server: those of the file, then those that the chain names by URL.
+    /// Other chains for the modules of some patterns.
+    pub chains: Vec<NamedChain>,
+    /// Every server: those of the file, then those that a chain names by URL.
     pub servers: Vec<UpstreamServer>,
     /// Time to connect, the TLS handshake included.
     pub connect_timeout: Duration,
@@ -41,6 +46,27 @@ pub struct Upstream {
     pub attempts: u32,
     /// Bytes of the largest zip.
     pub max_zip: u64,
+    /// How one upstream is treated.
+    pub care: Care,
+}
+
+/// How one upstream is treated.
+#[derive(Debug, Clone, Copy)]
+pub struct Care {
+    /// Repeated attempts as a share of all requests to one upstream.
+    pub retry_budget: f64,
+    /// After how long without a head a second request is sent beside the first.
+    pub hedge_after: Option<Duration>,
+    /// Requests to one upstream at a time.
+    pub max_requests: usize,
+    /// Requests that may wait for one upstream.
+    pub max_waiting: usize,
+    /// So many failures within ten seconds, and an upstream is left alone...
+    pub breaker_failures: u32,
+    /// ...for so long at first...
+    pub breaker_rest: Duration,
+    /// ...and for so long at most.
+    pub breaker_longest_rest: Duration,
 }
 
 /// One upstream.
@@ -58,6 +84,8 @@ pub struct UpstreamServer {
     pub password: Option<Secret<String>>,
     /// Hosts that it may redirect to; `*` is any public one.
     pub allow_redirect_hosts: Vec<String>,
+    /// Networks, besides the public ones, that its names may lead to.
+    pub allow_networks: Vec<IpNet>,
     /// Whether it passes requests for checksum databases on.
     pub sumdb: bool,
 }
@@ -124,6 +152,52 @@ pub(in crate::config) const SECTION: Section = Section {
             doc: "How often one upstream is asked, 1 to 10, the first time included.",
         },
         Key {
+            name: "retry_budget",
+            form: Form::Number,
+            preset: Preset::Value("0.1"),
+            doc: "Repeated attempts as a share of all requests to one upstream, from 0 to 1: in an \
+                  outage it is not burdened with more than that.",
+        },
+        Key {
+            name: "hedge_after",
+            form: Form::Text,
+            preset: Preset::Unset { example: "2s" },
+            doc: "After how long without the beginning of an answer the same is asked once more, \
+                  within retry_budget; the first answer counts: a time.",
+        },
+        Key {
+            name: "max_requests",
+            form: Form::Number,
+            preset: Preset::Value("64"),
+            doc: "Requests to one upstream at a time, 1 to 10000.",
+        },
+        Key {
+            name: "max_waiting",
+            form: Form::Number,
+            preset: Preset::Value("512"),
+            doc: "Requests that may wait for their turn at one upstream, 1 to 100000; beyond that \
+                  the answer is 503.",
+        },
+        Key {
+            name: "breaker_failures",
+            form: Form::Number,
+            preset: Preset::Value("5"),
+            doc: "After how many failures within ten seconds an upstream is left alone, 1 to 1000; \
+                  at least half of what it was asked must have failed.",
+        },
+        Key {
+            name: "breaker_rest",
+            form: Form::Text,
+            preset: Preset::Value("1s"),
+            doc: "How long it is left alone at first; twice as long each time it fails again: a time.",
+        },
+        Key {
+            name: "breaker_longest_rest",
+            form: Form::Text,
+            preset: Preset::Value("30s"),
+            doc: "How long it is left alone at most: a time.",
+        },
+        Key {
             name: "max_zip",
             form: Form::Size,
             preset: Preset::Value("500 MiB"),
@@ -184,6 +258,14 @@ pub(in crate::config) const SERVERS: Section = Section {
                   Credentials are never sent along.",
         },
         Key {
+            name: "allow_networks",
+            form: Form::List,
+            preset: Preset::Value(""),
+            doc: "Networks that its host, and hosts it redirects to, may be in besides the public \
+                  ones: private, loopback, or ranges such as 10.20.0.0/16. An address that stands \
+                  in url itself, and localhost, need not be named.",
+        },
+        Key {
             name: "sumdb",
             form: Form::Switch,
             preset: Preset::Value("false"),
@@ -197,6 +279,7 @@ pub(in crate::config) fn read(reader: &mut Reader) -> (Option<Upstream>, Vec<Str
     let names: Vec<String> =
         reader.elements(&SERVERS).into_iter().filter_map(|element| element.name).collect();
     let servers = read_servers(reader);
+    let chains = chains::read(reader, &names);
     let mut table = reader.section(&SECTION);
     let chain = table.maybe("chain", |text| chain::parse(text, &names));
     let connect_timeout = table.one("connect_timeout", units::duration);
@@ -206,10 +289,14 @@ pub(in crate::config) fn read(reader: &mut Reader) -> (Option<Upstream>, Vec<Str
     let zip_total_timeout = table.one("zip_total_timeout", units::duration);
     let attempts = table.one("attempts", units::count(10_u32));
     let max_zip = table.one("max_zip", units::bytes);
+    let care = read_care(&mut table);
     let done = || {
-        let (chain, servers) = chain::resolve(chain?.unwrap_or_default(), servers?);
+        let mut servers = servers?;
+        let chain = chain::resolve(chain?.unwrap_or_default(), &mut servers);
+        let chains = chains?.into_iter().map(|read| read.resolve(&mut servers)).collect();
         Some(Upstream {
             chain,
+            chains,
             servers,
             connect_timeout: connect_timeout?,
             first_byte_timeout: first_byte_timeout?,
@@ -218,6 +305,7 @@ pub(in crate::config) fn read(reader: &mut Reader) -> (Option<Upstream>, Vec<Str
             zip_total_timeout: zip_total_timeout?,
             attempts: attempts?,
             max_zip: max_zip?,
+            care: care?,
         })
     };
     let upstream = done();
@@ -227,12 +315,38 @@ pub(in crate::config) fn read(reader: &mut Reader) -> (Option<Upstream>, Vec<Str
     (upstream, names)
 }
 
+fn read_care(table: &mut Table<'_>) -> Option<Care> {
+    let retry_budget = table.one("retry_budget", units::share);
+    let hedge_after = table.maybe("hedge_after", units::duration);
+    let max_requests = table.one("max_requests", units::count(10_000_usize));
+    let max_waiting = table.one("max_waiting", units::count(100_000_usize));
+    let breaker_failures = table.one("breaker_failures", units::count(1000_u32));
+    let breaker_rest = table.one("breaker_rest", units::duration);
+    let breaker_longest_rest = table.one("breaker_longest_rest", units::duration);
+    Some(Care {
+        retry_budget: retry_budget?,
+        hedge_after: hedge_after?,
+        max_requests: max_requests?,
+        max_waiting: max_waiting?,
+        breaker_failures: breaker_failures?,
+        breaker_rest: breaker_rest?,
+        breaker_longest_rest: breaker_longest_rest?,
+    })
+}
+
 fn check(table: &mut Table<'_>, upstream: &Upstream) {
     let longer = |what: &str| {
         Wrong::new(format!("is longer than {what}"), "make the first byte's time the shorter one")
     };
     if upstream.first_byte_timeout > upstream.total_timeout {
         table.wrong("first_byte_timeout", longer("upstream.total_timeout"));
+    }
+    if upstream.care.breaker_rest > upstream.care.breaker_longest_rest {
+        let remedy = "make the longest rest the longer one";
+        table.wrong(
+            "breaker_rest",
+            Wrong::new("is longer than upstream.breaker_longest_rest", remedy),
+        );
     }
     if upstream.zip_first_byte_timeout > upstream.zip_total_timeout {
         table.wrong("zip_first_byte_timeout", longer("upstream.zip_total_timeout"));
@@ -263,6 +377,7 @@ fn read_server(table: &mut Table<'_>) -> Option<UpstreamServer> {
         "*" => Ok(text.to_owned()),
         host => units::host(host),
     });
+    let allow_networks = table.list("allow_networks", units::networks);
     let sumdb = table.one("sumdb", units::switch);
     Some(UpstreamServer {
         name: name?,
@@ -271,6 +386,7 @@ fn read_server(table: &mut Table<'_>) -> Option<UpstreamServer> {
         username: username?,
         password: password?,
         allow_redirect_hosts: allow_redirect_hosts?,
+        allow_networks: allow_networks?.concat(),
         sumdb: sumdb?,
     })
 }
@@ -302,6 +418,9 @@ fn check_server(table: &mut Table<'_>, server: &UpstreamServer) {
             if server.username.is_some() {
                 table.wrong("username", unused());
             }
+            if !server.allow_networks.is_empty() {
+                table.wrong("allow_networks", unused());
+            }
             if !server.allow_redirect_hosts.is_empty() {
                 table.wrong("allow_redirect_hosts", unused());
             }
@@ -316,6 +435,11 @@ fn is_loopback(url: &Url) -> bool {
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
+}
+
+/// What `private` means in `allow_networks`.
+pub fn private_networks() -> Vec<IpNet> {
+    units::networks("private").unwrap_or_default()
 }
 
 /// A URL of one of the three schemes.

@@ -12,7 +12,9 @@ use crate::telemetry::labels::Attempt;
 /// [`io::Error`] whose `source` skips its own payload.
 pub(in crate::egress) fn attempt(error: &reqwest::Error) -> Attempt {
     if let Some(found) = walk(error) {
-        return found;
+        // an end before the handshake was done cuts no body short
+        let early = found == Attempt::BodyTruncated && error.is_connect();
+        return if early { Attempt::Tls } else { found };
     }
     if error.is_timeout() && error.is_connect() {
         return Attempt::ConnectTimeout;
@@ -24,6 +26,24 @@ pub(in crate::egress) fn attempt(error: &reqwest::Error) -> Attempt {
         return Attempt::TimeoutTotal;
     }
     Attempt::Protocol
+}
+
+/// The first cause of a type, payloads of I/O errors included.
+pub(in crate::egress) fn find<'a, E: Error + 'static>(
+    error: &'a (dyn Error + 'static),
+) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(found) = cause.downcast_ref::<E>() {
+            return Some(found);
+        }
+        let payload = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(found) = payload.and_then(|payload| find(payload)) {
+            return Some(found);
+        }
+        next = cause.source();
+    }
+    None
 }
 
 fn walk(error: &(dyn Error + 'static)) -> Option<Attempt> {

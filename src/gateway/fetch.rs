@@ -130,7 +130,7 @@ impl Fetcher {
             }
         }
         let fetched = record.stage(Stage::Upstream, self.chain.fetch(request, record)).await;
-        Ok(record.stage(Stage::Verify, self.verifier.verify(request, fetched?)).await?)
+        Ok(record.stage(Stage::Verify, self.verifier.verify(request, fetched?.content)).await?)
     }
 
     /// Tells the gauges what the tiers hold.

@@ -18,6 +18,7 @@ use crate::telemetry::record::Record;
 use crate::telemetry::trace::Stage;
 use crate::upstream::Chain;
 use crate::upstream::UpstreamError;
+use crate::upstream::attempt::Fetched;
 
 /// What a fill comes to.
 pub(in crate::gateway) type Outcome = Result<Verified, Error>;
@@ -64,11 +65,13 @@ impl Fill {
         if let Err(error) = &fetched {
             self.remember(error).await;
         }
-        let verified = record.stage(Stage::Verify, self.verifier.verify(request, fetched?)).await;
+        let Fetched { content, attempt } = fetched?;
+        let verified = record.stage(Stage::Verify, self.verifier.verify(request, content)).await;
         if let Some(check) =
             verified.as_ref().err().and_then(crate::sumdb::verifier::VerifyError::integrity)
         {
             self.telemetry.metrics().integrity_failures.count((check,));
+            attempt.refused(check.attempt());
         }
         let verified = verified?;
         self.cache.store(&self.key, &verified).await;

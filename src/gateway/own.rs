@@ -12,9 +12,9 @@ use crate::head::Head;
 use crate::policy::Policy;
 use crate::policy::decision::Permit;
 use crate::policy::decision::Right;
-use crate::policy::explain;
 use crate::policy::explain::Ask;
 use crate::policy::explain::View;
+use crate::policy::explain::Who;
 use crate::policy::gates::Circumstances;
 
 /// A page as it is sent.
@@ -114,20 +114,21 @@ fn why(permit: &Permit, head: &Head, policy: &Policy) -> Result<Page, Error> {
         }
     };
     let groups = pairs.iter().filter(|(key, _)| key == "group").map(|(_, value)| value.to_string());
-    let other = match asked("as") {
-        None => None,
+    let groups: Vec<String> = groups.collect();
+    let (who, view) = match asked("as") {
+        None => (Who::Caller(permit.caller()), View::Own),
         Some(principal) => {
             permit.operates(Right::PolicyRead)?;
-            Some(explain::imagined(principal, groups.collect()))
+            (Who::Named(principal, &groups), View::All)
         }
     };
     let ask = Ask {
-        caller: other.as_ref().unwrap_or_else(|| permit.caller()),
+        who,
         path: &path,
         version: version.as_ref(),
         action: asked("action"),
         circumstances: Circumstances { source: head.peer.address.ip(), now: head.received },
-        view: if other.is_some() { View::All } else { View::Own },
+        view,
     };
     let explained = policy.explain(ask).map_err(|_| Error::Page(ACTIONS))?;
     Ok(plain(explained.to_string()))

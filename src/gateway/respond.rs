@@ -7,15 +7,18 @@ use bytes::Bytes;
 use crate::content::Content;
 use crate::fault::Fault;
 use crate::fault::Kind;
+use crate::gateway::Error;
 use crate::gateway::account::Refused;
 use crate::gateway::own::Page;
 use crate::goproxy::artifact::Endpoint;
 use crate::goproxy::artifact::Mutability;
 use crate::goproxy::request::Request;
+use crate::goproxy::request::SumdbAsk;
 use crate::head::Conditions;
 use crate::head::Method;
 use crate::policy::decision::Permit;
 use crate::sumdb::Verified;
+use crate::telemetry::labels::Attempt;
 use crate::telemetry::labels::CacheResult;
 use crate::telemetry::labels::Code;
 use crate::telemetry::labels::Label as _;
@@ -143,10 +146,7 @@ impl Reply {
         let (kind, facts) = (fault.kind(), record.facts());
         let mut reply = Self::bare(code(kind), record);
         match kind {
-            Kind::NotFound | Kind::Gone => {
-                reply.add("cache-control", CLOSED.to_owned());
-                reply.add("vary", "Authorization".to_owned());
-            }
+            Kind::NotFound | Kind::Gone => reply.closed(),
             Kind::Unauthenticated => {
                 reply.add("cache-control", "no-store".to_owned());
                 reply.add("www-authenticate", BASIC.to_owned());
@@ -164,11 +164,27 @@ impl Reply {
             | Kind::Internal => reply.add("cache-control", "no-store".to_owned()),
         }
         reply.cache_status(&facts);
+        if matches!(kind, Kind::Upstream | Kind::Timeout | Kind::Integrity)
+            && let Some(said) = facts.attempt.and_then(Attempt::proxy_status)
+        {
+            reply.add("proxy-status", said);
+        }
         let text = match passed_on {
             Some(text) => text.to_owned(),
             None => fitted(&fault.public(), &record.trace().trace_id()),
         };
         reply.text(text);
+        reply
+    }
+
+    /// An absence that upstreams told. Where anybody would be told the same, anybody may keep it for a minute; an absence
+    /// that depends on who asked, or how, is a fault like others.
+    pub fn absence(permit: &Permit, absence: &Error, record: &Record) -> Self {
+        let mut reply = Self::fault(absence, absence.passed_on().as_deref(), record);
+        if permit.open() {
+            reply.headers.retain(|(name, _)| !["cache-control", "vary"].contains(name));
+            reply.add("cache-control", MINUTE.to_owned());
+        }
         reply
     }
 
@@ -201,8 +217,15 @@ impl Reply {
         self.body = Body::Memory(Bytes::from(text));
     }
 
+    fn closed(&mut self) {
+        self.add("cache-control", CLOSED.to_owned());
+        self.add("vary", "Authorization".to_owned());
+    }
+
     fn unsatisfiable(mut self, len: u64) -> Self {
         self.code = Code::RangeNotSatisfiable;
+        self.headers.retain(|(name, _)| !["cache-control", "vary"].contains(name));
+        self.add("cache-control", "no-store".to_owned());
         self.add("content-range", format!("bytes */{len}"));
         self.body = Body::Memory(Bytes::new());
         self
@@ -212,16 +235,19 @@ impl Reply {
     fn caching(&mut self, permit: &Permit, facts: &Facts) {
         self.cache_status(facts);
         if !permit.open() {
-            self.add("cache-control", CLOSED.to_owned());
-            self.add("vary", "Authorization".to_owned());
-            return;
+            return self.closed();
         }
         let fresh = match permit.request() {
             Request::Module(asked) => match asked.artifact.mutability() {
-                Mutability::Immutable => "public, max-age=31536000, immutable",
-                Mutability::Mutable => "public, max-age=60",
+                Mutability::Immutable => FOR_EVER,
+                Mutability::Mutable => MINUTE,
             },
-            Request::Sumdb(_) | Request::Own(_) | Request::Root => "public, max-age=60",
+            Request::Sumdb(asked) => match &asked.ask {
+                SumdbAsk::Tile(tile) if tile.width.is_none() => FOR_EVER,
+                SumdbAsk::Tile(_) | SumdbAsk::Lookup { .. } => DAY,
+                SumdbAsk::Supported | SumdbAsk::Latest => MINUTE,
+            },
+            Request::Own(_) | Request::Root => MINUTE,
         };
         self.add("cache-control", fresh.to_owned());
     }
@@ -335,6 +361,12 @@ fn cut(line: &str, limit: usize) -> String {
 
 /// Nobody may keep what only this caller was shown to be allowed.
 const CLOSED: &str = "private, no-store";
+/// A version's info, go.mod and zip, and a full tile, are the same for ever.
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
+/// A lookup is signed with a tree that has grown since; a partial tile is part of a fuller one.
+const DAY: &str = "public, max-age=86400";
+/// New versions appear after it.
+const MINUTE: &str = "public, max-age=60";
 /// RFC 7617; the second challenge, Bearer, stands in a header line of its own.
 const BASIC: &str = "Basic realm=\"go modules\", charset=\"UTF-8\"";
 /// What stops us from answering safely is mostly over in seconds.

@@ -9,7 +9,6 @@
 //!   remembered, and are nobody's failed login.
 //! * Servers are asked in order within one deadline; one that failed five times rests for a few seconds.
 
-mod breaker;
 mod connection;
 mod groups;
 
@@ -18,6 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use std::time::Instant;
 
 use futures_util::FutureExt as _;
@@ -33,6 +33,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::Semaphore;
 
+use crate::breaker;
+use crate::breaker::Breaker;
+use crate::breaker::Verdict;
+use crate::clock::SystemClock;
 use crate::config::ldap::Find;
 use crate::config::ldap::LdapDirectory;
 use crate::fault::chain_text;
@@ -43,7 +47,6 @@ use crate::identity::authenticator::Authenticator;
 use crate::identity::caller::Caller;
 use crate::identity::caller::encode_name;
 use crate::identity::credentials::Credentials;
-use crate::identity::ldap::breaker::Breaker;
 use crate::identity::ldap::connection::Bound;
 use crate::identity::ldap::connection::Lost;
 use crate::identity::ldap::connection::Pool;
@@ -127,7 +130,7 @@ impl Ldap {
             .iter()
             .map(|url| Server {
                 pool: Pool::new(url.clone(), settings.protection, tls.clone(), settings.times),
-                breaker: Breaker::default(),
+                breaker: Breaker::new(BREAKER, Arc::new(SystemClock)),
             })
             .collect();
         let attempts = Attempts::new(settings.lock_threshold);
@@ -245,7 +248,7 @@ impl Directory {
             let Some(attempt) = server.breaker.attempt() else { continue };
             match self.ask(server, user, password).await {
                 Ok(said) => {
-                    attempt.succeeded();
+                    attempt.end(Verdict::Well);
                     return self.outcome(user, said);
                 }
                 Err(lost) => last = format!("{}: {lost}", server.pool.url()),
@@ -409,3 +412,11 @@ fn client_tls(path: &Path) -> Result<ClientConfig, LdapError> {
 const AT_ONCE: usize = 32;
 /// Logins that run or wait; beyond that the answer is 503 at once.
 const WAITING: usize = 288;
+/// A restarted directory is back within five seconds; one login finds that out.
+const BREAKER: breaker::Settings = breaker::Settings {
+    failures: 5,
+    window: Duration::from_secs(10),
+    rest: Duration::from_secs(2),
+    longest_rest: Duration::from_secs(2),
+    successes: 1,
+};

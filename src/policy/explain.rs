@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -27,7 +26,7 @@ use crate::telemetry::labels::policy::DecisionReason;
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
     /// On whose behalf.
-    pub caller: &'a Caller,
+    pub who: Who<'a>,
     /// Which module.
     pub path: &'a ModulePath,
     /// Which version, if one is meant.
@@ -38,6 +37,15 @@ pub struct Ask<'a> {
     pub circumstances: Circumstances,
     /// How much may be shown.
     pub view: View,
+}
+
+/// On whose behalf something is explained.
+#[derive(Debug, Clone, Copy)]
+pub enum Who<'a> {
+    /// Somebody who asks about themselves.
+    Caller(&'a Caller),
+    /// Somebody who is only spoken of: a principal, and groups or roles. Nobody gets a proof for them.
+    Named(&'a str, &'a [String]),
 }
 
 /// Which rows an explanation shows.
@@ -117,6 +125,15 @@ impl Explanation {
 
 impl Snapshot {
     pub(in crate::policy) fn explain(&self, ask: Ask<'_>) -> Result<Explanation, NoAction> {
+        match ask.who {
+            Who::Caller(caller) => self.explain_to(caller, ask),
+            Who::Named(principal, groups) => {
+                self.explain_to(&Caller::imagined(principal, groups.to_vec()), ask)
+            }
+        }
+    }
+
+    fn explain_to(&self, caller: &Caller, ask: Ask<'_>) -> Result<Explanation, NoAction> {
         let actions = match ask.action {
             None => vec![Action::List, Action::Download],
             Some(word) => {
@@ -128,20 +145,20 @@ impl Snapshot {
         Ok(Explanation {
             module: format!("{}{at}", ask.path),
             class: if self.is_private(ask.path.as_str()) { "private" } else { "public" },
-            principal: ask.caller.principal().to_owned(),
-            subjects: self.members(ask.caller),
-            answers: actions.into_iter().map(|action| self.answer(ask, action)).collect(),
+            principal: caller.principal().to_owned(),
+            subjects: self.members(caller),
+            answers: actions.into_iter().map(|action| self.answer(caller, ask, action)).collect(),
             revision: self.revision().to_string(),
         })
     }
 
-    fn answer(&self, ask: Ask<'_>, action: Action) -> Answer {
+    fn answer(&self, caller: &Caller, ask: Ask<'_>, action: Action) -> Answer {
         // nobody lists a version
         let version = ask.version.filter(|_| action != Action::List).map_or("", Version::as_str);
         let question = Question { name: ask.path.as_str(), version, action };
-        let asker = Asker { realm: ask.caller.realm(), circumstances: ask.circumstances };
-        let verdict = if self.is_in_force() && ask.caller.reaches(ask.path.as_str()) {
-            self.judge(&self.subjects(ask.caller), question, asker).0
+        let asker = Asker { realm: caller.realm(), circumstances: ask.circumstances };
+        let verdict = if self.is_in_force() && caller.reaches(ask.path.as_str()) {
+            self.judge(&self.subjects(caller), question, asker).0
         } else if self.is_in_force() {
             Verdict::limited()
         } else {
@@ -152,24 +169,21 @@ impl Snapshot {
             decision: verdict.decision.text(),
             reason: verdict.reason.text(),
             rule: verdict.rule.and_then(|place| Some(self.told(place)?.id.to_string())),
-            rows: self.rows(ask, asker, &self.asked(question)),
+            rows: self.rows(&self.full(caller), ask.view, asker, &self.asked(question)),
         }
     }
 
     /// Rows about the module, each with the first thing it lacks.
-    fn rows(&self, ask: Ask<'_>, asker: Asker<'_>, asked: &Asked) -> Vec<Row> {
-        let full = self.full(ask.caller);
+    fn rows(&self, full: &str, view: View, asker: Asker<'_>, asked: &Asked) -> Vec<Row> {
         let places = self.rules.iter().zip(&self.origins).enumerate();
         places
             .filter(|(_, (rule, _))| about(rule, asked))
-            .filter(|(_, (rule, _))| {
-                ask.view == View::All || rule::subject_in(&full, &rule.subject)
-            })
+            .filter(|(_, (rule, _))| view == View::All || rule::subject_in(full, &rule.subject))
             .map(|(place, (rule, origin))| Row {
                 rule: rule.id.clone(),
                 origin: origin.to_string(),
                 effect: rule.effect.word(),
-                lacks: self.lacks(place, &full, asker, asked),
+                lacks: self.lacks(place, full, asker, asked),
             })
             .collect()
     }
@@ -286,9 +300,4 @@ impl fmt::Display for Answer {
         }
         Ok(())
     }
-}
-
-/// A caller for an explanation on the command line or for an operator: it never comes from a request.
-pub fn imagined(principal: &str, groups: Vec<String>) -> Arc<Caller> {
-    Arc::new(Caller::imagined(principal, groups))
 }

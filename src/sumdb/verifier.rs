@@ -22,7 +22,9 @@ use crate::sumdb::Basis;
 use crate::sumdb::Verified;
 use crate::tasks::TaskGone;
 use crate::tasks::Tasks;
+use crate::telemetry::labels::Attempt;
 use crate::telemetry::labels::Integrity;
+use crate::telemetry::labels::Label as _;
 use crate::telemetry::observed::Observed;
 
 /// Which check refused the content.
@@ -84,7 +86,8 @@ impl Fault for VerifyError {
     fn public(&self) -> std::borrow::Cow<'static, str> {
         match self {
             Self::Zip { .. } | Self::GoMod { .. } | Self::Info { .. } => {
-                format!("refused: {self}").into()
+                let word = self.integrity().map_or(Attempt::Protocol, Integrity::attempt).text();
+                format!("refused: {self}\nreason {word}").into()
             }
             Self::Spool(_) | Self::Gone(_) => self.kind().sentence().into(),
         }

@@ -29,6 +29,8 @@ macro_rules! label {
     };
 }
 
+pub mod upstream;
+
 impl Label for Endpoint {
     const NAME: &'static str = "endpoint";
     fn values() -> &'static [Self] {
@@ -198,7 +200,7 @@ label! {
 label! {
     /// What became of one attempt at one upstream; the same word in metric, log and audit.
     Attempt as "result" {
-        /// Content, which is verified next.
+        /// Content that was verified.
         Success = "success",
         /// 404.
         NotFound = "not_found",
@@ -236,6 +238,14 @@ label! {
         Upstream429 = "upstream_429",
         /// 5xx.
         Upstream5xx = "upstream_5xx",
+        /// Its content differs from the sum that is known.
+        ChecksumMismatch = "checksum_mismatch",
+        /// Its content breaks the rules of module zips.
+        ZipInvalid = "zip_invalid",
+        /// Not asked: it failed too often, and rests.
+        CircuitOpen = "circuit_open",
+        /// Given up, because nobody waits for it any more.
+        ClientClosed = "client_closed",
         /// Our own disk failed under it.
         Local = "local",
     }

@@ -48,6 +48,18 @@ impl Directory {
     }
 }
 
+impl Directory {
+    /// Whether it is there and can be read, or why not.
+    pub async fn examine(&self) -> Result<(), String> {
+        let root = self.root.clone();
+        let read = self.tasks.block("look for a directory upstream", move || root.read_dir()).await;
+        let found = read.map_err(|gone| gone.to_string())?;
+        found.map(drop).map_err(|error| {
+            format!("the directory {} cannot be read: {error}", self.root.display())
+        })
+    }
+}
+
 /// The file of a request, relative to the root. The typed request cannot hold an element that leaves it.
 fn place(asked: &ModuleRequest) -> PathBuf {
     let mut place = PathBuf::from(asked.path.escaped());

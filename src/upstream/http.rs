@@ -2,19 +2,27 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
 
+use futures_util::future::select;
 use tokio::time::Instant;
+use tokio::time::timeout;
 
 use crate::content::Content;
 use crate::content::Spool;
 use crate::content::SpoolError;
-use crate::egress::Answer;
 use crate::egress::Deadlines;
 use crate::egress::EgressError;
 use crate::egress::Origin;
+use crate::egress::answer::Answer;
+use crate::fault::chain_text;
 use crate::goproxy::request::Request;
 use crate::telemetry::labels::Attempt;
+use crate::telemetry::labels::Label as _;
+use crate::telemetry::labels::upstream::Retry;
 use crate::telemetry::record::Record;
+use crate::upstream::care::Care;
 use crate::upstream::source::Limits;
 use crate::upstream::source::SourceError;
 
@@ -24,12 +32,26 @@ pub struct Http {
     origin: Origin,
     limits: Limits,
     spool_directory: Arc<Path>,
+    care: Arc<Care>,
+    hedge_after: Option<Duration>,
 }
 
 impl Http {
     /// A proxy at an origin; bodies are spooled in `spool_directory`.
-    pub fn new(origin: Origin, limits: Limits, spool_directory: Arc<Path>) -> Self {
-        Self { origin, limits, spool_directory }
+    pub fn new(
+        origin: Origin,
+        limits: Limits,
+        spool_directory: Arc<Path>,
+        care: Arc<Care>,
+    ) -> Self {
+        Self { origin, limits, spool_directory, care, hedge_after: None }
+    }
+
+    /// The same, asking a second time beside the first where no head comes for so long.
+    #[must_use]
+    pub fn hedged(mut self, after: Option<Duration>) -> Self {
+        self.hedge_after = after;
+        self
     }
 
     /// Its limits.
@@ -47,17 +69,77 @@ impl Http {
         let endpoint = request.endpoint();
         let first_byte = Instant::now() + self.limits.first_byte(endpoint);
         let deadlines = Deadlines { first_byte, total: until };
-        let told = record.trace().traceparent();
-        let mut answer = self.origin.get(request, &told, deadlines).await?;
+        let begun = Instant::now();
+        let mut answer = self.head(request, record, deadlines).await?;
+        self.care.first_byte(begun.elapsed());
         match answer.status() {
             200 => self.body(answer, self.limits.bytes(endpoint)).await,
             404 => absent(&mut answer, OnGone::No).await,
             410 => absent(&mut answer, OnGone::Yes).await,
             status => {
-                let text = beginning(&mut answer).await;
-                Err(SourceError::Status { status, text: String::from_utf8_lossy(&text).into() })
+                let retry_after = answer.retry_after();
+                let text = String::from_utf8_lossy(&beginning(&mut answer).await).into();
+                Err(SourceError::Status { status, text, retry_after })
             }
         }
+    }
+
+    /// The head of an answer. Where that takes long and is configured, a second request is sent, within the budget of
+    /// repetitions, and the first head counts; the other request is given up.
+    async fn head(
+        &self,
+        request: &Request,
+        record: &Record,
+        deadlines: Deadlines,
+    ) -> Result<Answer, EgressError> {
+        let told = record.trace().traceparent();
+        let mut first = Box::pin(self.origin.get(request, &told, deadlines));
+        let Some(after) = self.hedge_after else { return first.await };
+        let begun = Instant::now();
+        if let Ok(early) = timeout(after, &mut first).await {
+            return early;
+        }
+        if !self.care.budget.spend() {
+            return first.await;
+        }
+        if let Some(metrics) = self.care.metrics() {
+            metrics.retries.count((Retry::Hedge,));
+        }
+        let second = Box::pin(self.origin.get(request, &told, deadlines));
+        let (outcome, other) = select(first, second).await.factor_first();
+        if outcome.is_err() {
+            return other.await;
+        }
+        self.care.attempted(record, Attempt::ClientClosed, begun.elapsed());
+        outcome
+    }
+
+    /// Asks for the root: every answer below 500 comes from somebody who is there.
+    pub async fn probe(&self, until: Instant) -> Attempt {
+        let deadlines = Deadlines { first_byte: until, total: until };
+        match self.origin.knock(deadlines).await {
+            Ok(answer) if answer.status() < 500 => Attempt::Success,
+            Ok(_) => Attempt::Upstream5xx,
+            Err(error) => error.attempt(),
+        }
+    }
+
+    /// As [`Self::probe`], and what is wrong in words: who we are to it, and what o'clock it is there.
+    pub async fn examine(&self, until: Instant, now: SystemTime) -> Result<(), String> {
+        let deadlines = Deadlines { first_byte: until, total: until };
+        let answer = self.origin.knock(deadlines).await.map_err(|error| {
+            let error = SourceError::from(error);
+            format!("{}: {}", error.attempt().text(), chain_text(&error))
+        })?;
+        if let status @ (401 | 403 | 407 | 500..) = answer.status() {
+            return Err(format!("it answered {status}"));
+        }
+        let Some(there) = answer.date().map(SystemTime::from) else { return Ok(()) };
+        let ahead = there.duration_since(now).unwrap_or_else(|behind| behind.duration());
+        if ahead > CLOCK_TOLERANCE {
+            return Err(format!("its clock and ours differ by {} seconds", ahead.as_secs()));
+        }
+        Ok(())
     }
 
     async fn body(&self, mut answer: Answer, limit: u64) -> Result<Content, SourceError> {
@@ -115,6 +197,9 @@ async fn beginning(answer: &mut Answer) -> Vec<u8> {
     text.truncate(TEXT_LIMIT_BYTES);
     text
 }
+
+/// Certificates and tokens are judged by the clock; a few minutes are forgiven.
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
 
 /// Texts with which some proxies answer 404 although they mean that they could not find out.
 const DISGUISES: [&str; 2] = ["not found: fetch timed out", "not found: bad upstream"];

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 
@@ -46,7 +47,15 @@ pub enum SourceError {
         status: u16,
         /// The beginning of its text, for the log.
         text: String,
+        /// How long it wants to be left in peace, if it said so.
+        retry_after: Option<Duration>,
     },
+    /// Not asked: its breaker is open.
+    #[error("it was not asked: it failed too often and is left alone for a while")]
+    Resting,
+    /// Not asked: it wants to be left in peace for longer than this request may wait.
+    #[error("it was not asked: it said when to come again, and that is too late")]
+    Quiet,
     /// It said 404 about a failure of its own.
     #[error("it called its own failure a 404: {0}")]
     DisguisedFault(String),
@@ -68,7 +77,8 @@ impl SourceError {
             Self::Absent { gone: true, .. } => Attempt::Gone,
             Self::Absent { gone: false, .. } => Attempt::NotFound,
             Self::Egress(error) => error.attempt(),
-            Self::Status { status: 429, .. } => Attempt::Upstream429,
+            Self::Status { status: 429, .. } | Self::Quiet => Attempt::Upstream429,
+            Self::Resting => Attempt::CircuitOpen,
             Self::Status { status: 400..=499, .. } => Attempt::Upstream4xx,
             Self::Status { status: 500..=599, .. } | Self::DisguisedFault(_) => {
                 Attempt::Upstream5xx
@@ -76,6 +86,16 @@ impl SourceError {
             Self::Status { .. } => Attempt::Protocol,
             Self::Spool(SpoolError::TooLarge(_)) => Attempt::TooLarge,
             Self::Spool(SpoolError::Io(_)) | Self::Directory(_) | Self::Gone(_) => Attempt::Local,
+        }
+    }
+}
+
+impl SourceError {
+    /// How long it wants to be left in peace; only 429 and 503 are believed.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { status: 429 | 503, retry_after, .. } => *retry_after,
+            _ => None,
         }
     }
 }
@@ -143,6 +163,25 @@ impl Source {
         match self {
             Self::Http(http) => http.fetch(request, record, until).await,
             Self::Directory(directory) => directory.fetch(request).await,
+        }
+    }
+
+    /// Asks whether it is there, without naming any module.
+    pub async fn probe(&self, until: Instant) -> Attempt {
+        match self {
+            Self::Http(http) => http.probe(until).await,
+            Self::Directory(directory) => match directory.examine().await {
+                Ok(()) => Attempt::Success,
+                Err(_) => Attempt::Local,
+            },
+        }
+    }
+
+    /// Asks once for nothing in particular, and says what is wrong. `now` is what o'clock it is here.
+    pub async fn examine(&self, until: Instant, now: SystemTime) -> Result<(), String> {
+        match self {
+            Self::Http(http) => http.examine(until, now).await,
+            Self::Directory(directory) => directory.examine().await,
         }
     }
 

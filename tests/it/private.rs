@@ -82,3 +82,46 @@ fn the_probes_of_go_get_send_no_prefix_of_a_private_name_outside() {
     assert!(said.ok, "{}", said.err);
     assert_eq!(public.asked(), Vec::<String>::new());
 }
+
+#[test]
+fn a_cached_private_module_never_crosses_callers() {
+    let (_tree, public, inner, gateway) = world();
+    let insider = gateway.stranger().bearer(&gateway.issue("pay", &["payments"]));
+    let outsider = gateway.client();
+    let module = "/corp.example/payments/ledger";
+    let artifacts =
+        ["@v/list", "@v/v1.0.0.info", "@v/v1.0.0.mod", "@v/v1.0.0.zip", "@v/main.info", "@latest"];
+    for warm in [false, true] {
+        if warm {
+            for artifact in artifacts {
+                insider.get(&format!("{module}/{artifact}"));
+            }
+        }
+        let etag = insider.get(&format!("{module}/@v/v1.0.0.zip")).header("etag");
+        let (asked, looked) =
+            (inner.asked().len(), gateway.metric_sum("modgate_cache_lookups_total"));
+        for artifact in artifacts {
+            for (method, more) in [
+                ("GET", String::new()),
+                ("HEAD", String::new()),
+                ("GET", "Range: bytes=0-9\r\n".to_owned()),
+                ("GET", format!("If-None-Match: {etag}\r\n")),
+                ("GET", "If-None-Match: *\r\n".to_owned()),
+                ("GET", "Disable-Module-Fetch: true\r\n".to_owned()),
+            ] {
+                for base in ["", "/cached-only"] {
+                    let answer = outsider.ask(method, &format!("{base}{module}/{artifact}"), &more);
+                    assert_eq!(answer.status, 403, "{method} {artifact} {more}: {}", answer.text());
+                    assert!(
+                        answer.header("etag").is_empty()
+                            && answer.header("cache-status").is_empty()
+                    );
+                }
+            }
+        }
+        assert_eq!(inner.asked().len(), asked);
+        let now = gateway.metric_sum("modgate_cache_lookups_total");
+        assert!((now - looked).abs() < 0.5, "{looked} {now}");
+    }
+    assert_eq!(public.asked(), Vec::<String>::new());
+}

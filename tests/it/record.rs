@@ -183,9 +183,17 @@ fn a_sampled_request_leaves_a_trace_with_the_id_its_caller_was_told() {
     let told = collector.bodies();
     let holds = |part: &[u8]| told.windows(part.len()).any(|window| window == part);
     assert!(holds(&bytes), "no trace {trace}");
-    for name in
-        ["identify", "authorize", "fetch", "upstream", "verify", "module.path", "example.com/lib"]
-    {
+    for name in [
+        "identify",
+        "authorize",
+        "fetch",
+        "upstream",
+        "verify",
+        "module.path",
+        "example.com/lib",
+        "upstream.result",
+        "success",
+    ] {
         assert!(holds(name.as_bytes()), "no {name}");
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod authority;
 pub(crate) mod cable;
+pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod collector;
 pub(crate) mod fault;
@@ -10,6 +11,7 @@ pub(crate) mod gateway;
 pub(crate) mod go;
 pub(crate) mod issuer;
 pub(crate) mod monitoring;
+pub(crate) mod nginx;
 pub(crate) mod panels;
 pub(crate) mod slapd;
 pub(crate) mod tree;

@@ -54,20 +54,20 @@ pub(in crate::config::upstream) fn parse(
 /// Names for all entries; a URL that no server of the file has makes a server.
 pub(in crate::config::upstream) fn resolve(
     entries: Vec<(Target, FallBack)>,
-    mut servers: Vec<UpstreamServer>,
-) -> (Vec<(String, FallBack)>, Vec<UpstreamServer>) {
+    servers: &mut Vec<UpstreamServer>,
+) -> Vec<(String, FallBack)> {
     let mut chain = Vec::new();
     for (target, fall_back) in entries {
         let name = match target {
             Target::Named(name) => name,
             Target::At(place) => match servers.iter().find(|server| server.place == place) {
                 Some(server) => server.name.clone(),
-                None => add(place, &mut servers),
+                None => add(place, servers),
             },
         };
         chain.push((name, fall_back));
     }
-    (chain, servers)
+    chain
 }
 
 fn add(place: Place, servers: &mut Vec<UpstreamServer>) -> String {
@@ -89,6 +89,7 @@ fn add(place: Place, servers: &mut Vec<UpstreamServer>) -> String {
         username: None,
         password: None,
         allow_redirect_hosts: Vec::new(),
+        allow_networks: Vec::new(),
         sumdb: false,
     });
     name

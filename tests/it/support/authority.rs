@@ -42,6 +42,7 @@ pub(crate) struct ClientCertificate {
 pub(crate) enum Life {
     Good,
     Over,
+    NotBegun,
 }
 
 impl Authority {
@@ -73,13 +74,25 @@ impl Authority {
 
     /// The same, good or over.
     pub(crate) fn sign(&self, life: Life) {
+        self.sign_for(&["localhost", "127.0.0.1"], life);
+    }
+
+    /// The same for other names.
+    pub(crate) fn sign_for(&self, names: &[&str], life: Life) {
         let key = KeyPair::generate().unwrap();
-        let names = ["localhost", "127.0.0.1"].map(str::to_owned);
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut leaf = CertificateParams::new(names).unwrap();
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        if life == Life::Over {
-            leaf.not_before = rcgen::date_time_ymd(2020, 1, 1);
-            leaf.not_after = rcgen::date_time_ymd(2020, 2, 1);
+        match life {
+            Life::Good => {}
+            Life::Over => {
+                leaf.not_before = rcgen::date_time_ymd(2020, 1, 1);
+                leaf.not_after = rcgen::date_time_ymd(2020, 2, 1);
+            }
+            Life::NotBegun => {
+                leaf.not_before = rcgen::date_time_ymd(2120, 1, 1);
+                leaf.not_after = rcgen::date_time_ymd(2120, 2, 1);
+            }
         }
         let cert = leaf.signed_by(&key, &Issuer::from_params(&self.params, &self.ca_key)).unwrap();
         std::fs::write(&self.key, key.serialize_pem()).unwrap();

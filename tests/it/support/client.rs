@@ -185,6 +185,50 @@ impl Client {
     }
 }
 
+/// A client that keeps its connection from request to request.
+pub(crate) struct Session {
+    client: Client,
+    stream: Option<Tls>,
+}
+
+impl Session {
+    pub(crate) fn open(client: Client) -> Self {
+        Self { client, stream: None }
+    }
+
+    /// Asks, throws the body away, and gives the status; a connection that was closed is opened again.
+    pub(crate) fn ask(&mut self, method: &str, path: &str) -> u16 {
+        let authorization = self.client.authorization();
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}\r\n");
+        let stream = self.stream.get_or_insert_with(|| self.client.connect());
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.flush().unwrap();
+        let mut raw = Vec::new();
+        let mut buffer = vec![0_u8; 64 * 1024];
+        loop {
+            let count = match stream.read(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => 0,
+                read => read.unwrap(),
+            };
+            raw.extend_from_slice(&buffer[..count]);
+            let Some(answer) = parse(&raw) else {
+                assert!(count > 0, "{method} {path}: no answer: {raw:?}");
+                continue;
+            };
+            let length = answer.header("content-length").parse().unwrap_or(0);
+            let whole = method == "HEAD" || answer.body.len() >= length;
+            assert!(whole || count > 0, "{method} {path}: the body ends early");
+            if whole {
+                if count == 0 || answer.header("connection") == "close" {
+                    self.stream = None;
+                }
+                return answer.status;
+            }
+        }
+    }
+}
+
 pub(crate) fn read_to_end(stream: &mut Tls) -> Vec<u8> {
     let mut raw = Vec::new();
     let mut buffer = vec![0_u8; 64 * 1024];

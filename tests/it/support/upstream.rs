@@ -27,13 +27,47 @@ pub(crate) enum Instead {
     Silence,
     /// Sent elsewhere.
     Redirect(String),
+    /// These bytes, and the end of the connection.
+    Raw(&'static str),
+    /// The head at once, and then a byte every 100 ms.
+    Drip,
+    /// A head without a length, and bytes for as long as somebody takes them.
+    Endless,
+    /// The connection is reset before the answer.
+    Reset,
+    /// Something so many times, and then the file again.
+    Times(usize, Box<Self>),
+}
+
+impl Instead {
+    /// So many times, and then the file again.
+    pub(crate) fn times(self, times: usize) -> Self {
+        Self::Times(times, Box::new(self))
+    }
 }
 
 #[derive(Debug, Default)]
 struct State {
     asked: Vec<String>,
+    heads: Vec<String>,
     instead: HashMap<String, Instead>,
+    always: Option<Instead>,
     held: bool,
+}
+
+impl State {
+    /// What is done with a request for a path.
+    fn choose(&mut self, path: &str) -> Option<Instead> {
+        let found = self.instead.get_mut(path).or(self.always.as_mut())?;
+        match found {
+            Instead::Times(0, _) => None,
+            Instead::Times(left, what) => {
+                *left -= 1;
+                Some(what.as_ref().clone())
+            }
+            other => Some(other.clone()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -93,6 +127,21 @@ impl Upstream {
         };
     }
 
+    /// From now on every path without a script of its own gets something else; `None` for the files again.
+    pub(crate) fn always(&self, what: Option<Instead>) {
+        self.shared.state.lock().unwrap().always = what;
+    }
+
+    /// The whole head of every request, in order.
+    pub(crate) fn heads(&self) -> Vec<String> {
+        self.shared.state.lock().unwrap().heads.clone()
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Answers wait from now on.
     pub(crate) fn hold(&self) {
         self.shared.state.lock().unwrap().held = true;
@@ -114,20 +163,43 @@ fn converse(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
             return Ok(());
         }
         let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+        let mut head = line.clone();
         while line.trim_end() != "" {
             line.clear();
             reader.read_line(&mut line)?;
+            head.push_str(&line);
         }
         let instead = {
             let mut state = shared.state.lock().unwrap();
             state.asked.push(path.clone());
-            let state = shared.changed.wait_while(state, |state| state.held).unwrap();
-            state.instead.get(&path).cloned()
+            state.heads.push(head);
+            let mut state = shared.changed.wait_while(state, |state| state.held).unwrap();
+            state.choose(&path)
         };
         if !answer(&mut out, shared, &path, instead)? {
             return Ok(());
         }
     }
+}
+
+/// Sends the head and then very little, for as long as the other side listens.
+fn drip(out: &mut TcpStream, body: &[u8]) -> std::io::Result<bool> {
+    write!(out, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len())?;
+    for byte in body {
+        out.write_all(&[*byte])?;
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
+    }
+    Ok(true)
+}
+
+/// Ends a connection with a reset instead of a goodbye.
+pub(crate) fn reset(stream: TcpStream) {
+    stream.set_nonblocking(true).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::from_std(stream).unwrap();
+        stream.set_zero_linger().unwrap();
+    });
 }
 
 /// Answers, and says whether the connection goes on.
@@ -146,9 +218,25 @@ fn answer(
         Some(Instead::Status(status, text)) => (status, text.as_bytes().to_vec(), false),
         Some(Instead::Bytes(bytes)) => (200, bytes, false),
         Some(Instead::Half) => (200, file()?, true),
-        Some(Instead::Hang) => return Ok(false),
+        Some(Instead::Hang | Instead::Times(..)) => return Ok(false),
         Some(Instead::Silence) => {
             std::thread::park();
+            return Ok(false);
+        }
+        Some(Instead::Raw(bytes)) => {
+            out.write_all(bytes.as_bytes())?;
+            return Ok(false);
+        }
+        Some(Instead::Endless) => {
+            let spaces = vec![b' '; 64 * 1024];
+            out.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+            loop {
+                out.write_all(&spaces)?;
+            }
+        }
+        Some(Instead::Drip) => return drip(out, &file()?),
+        Some(Instead::Reset) => {
+            reset(out.try_clone()?);
             return Ok(false);
         }
         Some(Instead::Redirect(to)) => {

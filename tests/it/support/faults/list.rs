@@ -79,6 +79,13 @@ fn neighbours() -> Vec<Fault> {
             alerts: &[("ModgateTelemetryExportFailing", "")],
         },
         Fault {
+            what: "upstream stays dead",
+            form: Form::Long,
+            inject: |world| world.to_upstream.cut(),
+            heal: |world| world.to_upstream.mend(),
+            alerts: &[("ModgateUpstreamDown", "")],
+        },
+        Fault {
             what: "upstream answers after 6 s",
             form: Form::Long,
             inject: |world| {

@@ -1,0 +1,226 @@
+//! One upstream is asked for one request: its turn, its breaker, its quiet, and a repetition where that may help.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use crate::breaker::Condition;
+use crate::breaker::Verdict;
+use crate::content::Content;
+use crate::goproxy::request::Request;
+use crate::telemetry::labels::Attempt;
+use crate::telemetry::observed::Observed;
+use crate::telemetry::record::Facts;
+use crate::telemetry::record::Record;
+use crate::telemetry::trace::attempt_ended;
+use crate::telemetry::trace::attempt_span;
+use crate::upstream::Upstream;
+use crate::upstream::UpstreamError;
+use crate::upstream::care;
+use crate::upstream::care::Care;
+use crate::upstream::retry;
+use crate::upstream::source::SourceError;
+
+/// Bytes that nobody has judged yet, and the attempt that brought them.
+#[derive(Debug)]
+#[must_use = "the attempt is counted when it is known whether its content is good"]
+pub struct Fetched {
+    /// The bytes.
+    pub content: Content,
+    /// To be settled when they have been judged.
+    pub attempt: Unsettled,
+}
+
+impl Observed for Fetched {
+    fn note(&self, facts: &mut Facts) {
+        self.content.note(facts);
+    }
+}
+
+/// An attempt whose content is not judged yet. Dropped, it counts as a success: nobody found fault with it.
+#[derive(Debug)]
+pub struct Unsettled {
+    upstream: Arc<Care>,
+    record: Record,
+    took: Duration,
+    word: Attempt,
+}
+
+impl Unsettled {
+    /// The content was refused; the word says by which check.
+    pub fn refused(mut self, word: Attempt) {
+        self.word = word;
+        self.record.note(|facts| facts.attempt = Some(word));
+    }
+}
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        self.upstream.count(self.word, self.took);
+        if self.word == Attempt::Success {
+            self.upstream.answered();
+        }
+    }
+}
+
+/// What to do while an upstream wants quiet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::upstream) enum Patience {
+    /// Wait: nobody else can be asked instead.
+    Wait,
+    /// Ask the next one.
+    GoOn,
+}
+
+/// One request at one upstream.
+#[derive(Debug)]
+pub(in crate::upstream) struct Asking<'a> {
+    upstream: &'a Upstream,
+    request: &'a Request,
+    record: &'a Record,
+    patience: Patience,
+    until: Instant,
+}
+
+impl<'a> Asking<'a> {
+    pub(in crate::upstream) fn new(
+        upstream: &'a Upstream,
+        request: &'a Request,
+        record: &'a Record,
+        patience: Patience,
+    ) -> Self {
+        let until = Instant::now() + upstream.source.patience(request);
+        Self { upstream, request, record, patience, until }
+    }
+
+    /// Asks, and again where that may help.
+    pub(in crate::upstream) async fn run(&self) -> Result<Fetched, UpstreamError> {
+        let care = &self.upstream.care;
+        care.budget.earn();
+        if care.breaker.condition() == Condition::Open {
+            return Err(self.failed(self.unasked(SourceError::Resting)));
+        }
+        let turn = care.turns.take(self.until, care.metrics()).await;
+        let Some(_turn) = turn else { return Err(UpstreamError::Busy(care.name().to_owned())) };
+        let mut tried = 0;
+        loop {
+            self.keep_quiet().await?;
+            tried += 1;
+            let error = match self.once(tried).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(error) => error,
+            };
+            if let Some(time) = error.retry_after() {
+                care.quiet.wish(time);
+            }
+            match self.pause(tried, error.attempt()) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(self.failed(error)),
+            }
+        }
+    }
+
+    /// Waits until the upstream may be asked again, or says that this is too long.
+    async fn keep_quiet(&self) -> Result<(), UpstreamError> {
+        let Some(end) = self.upstream.care.quiet.end() else { return Ok(()) };
+        if self.patience == Patience::GoOn || end >= self.until {
+            return Err(self.failed(self.unasked(SourceError::Quiet)));
+        }
+        tokio::time::sleep_until(end).await;
+        Ok(())
+    }
+
+    async fn once(&self, tried: u32) -> Result<Fetched, SourceError> {
+        let care = &self.upstream.care;
+        let Some(mut pass) = care.breaker.attempt() else {
+            return Err(self.unasked(SourceError::Resting));
+        };
+        // a caller who leaves says nothing about the upstream
+        pass.presume(Verdict::Silent);
+        let begun = Instant::now();
+        let unheard = Unheard { care, record: self.record, begun };
+        let span = attempt_span(care.name(), tried - 1);
+        let asked = self.upstream.source.fetch(self.request, self.record, self.until);
+        let outcome = asked.instrument(span.clone()).await;
+        unheard.heard();
+        let word = outcome.as_ref().map_or_else(SourceError::attempt, |_| Attempt::Success);
+        attempt_ended(&span, word);
+        pass.end(care::verdict(word));
+        care.tell();
+        match outcome {
+            Ok(content) => {
+                self.record.attempt(care.name(), word);
+                let (upstream, record) = (Arc::clone(care), self.record.clone());
+                let attempt = Unsettled { upstream, record, took: begun.elapsed(), word };
+                Ok(Fetched { content, attempt })
+            }
+            Err(error) => {
+                if let SourceError::Egress(blocked) = &error {
+                    care.note_blocked(blocked);
+                }
+                if matches!(word, Attempt::NotFound | Attempt::Gone) {
+                    care.answered();
+                }
+                care.attempted(self.record, word, begun.elapsed());
+                Err(error)
+            }
+        }
+    }
+
+    /// How long to wait before the attempt is repeated; `None` if it is not.
+    fn pause(&self, tried: u32, word: Attempt) -> Option<Duration> {
+        let care = &self.upstream.care;
+        let reason = word.retry()?;
+        let rests = care.breaker.condition() == Condition::Open;
+        if rests || tried >= self.upstream.source.attempts() {
+            return None;
+        }
+        let pause = retry::pause(tried);
+        let earliest = care.quiet.end().unwrap_or_else(Instant::now) + pause;
+        if earliest >= self.until || !care.budget.spend() {
+            return None;
+        }
+        if let Some(metrics) = care.metrics() {
+            metrics.retries.count((reason,));
+        }
+        Some(pause)
+    }
+
+    /// An attempt that was not made is accounted for like one that was.
+    fn unasked(&self, error: SourceError) -> SourceError {
+        self.upstream.care.attempted(self.record, error.attempt(), Duration::ZERO);
+        error
+    }
+
+    fn failed(&self, error: SourceError) -> UpstreamError {
+        match error {
+            SourceError::Absent { gone, text } => UpstreamError::Absent { gone, text },
+            error => UpstreamError::Failed {
+                upstream: self.upstream.name.clone(),
+                attempt: error.attempt(),
+                cause: crate::fault::chain_text(&error).into(),
+            },
+        }
+    }
+}
+
+/// Notes that an attempt was given up, unless it was heard to its end.
+struct Unheard<'a> {
+    care: &'a Care,
+    record: &'a Record,
+    begun: Instant,
+}
+
+impl Unheard<'_> {
+    fn heard(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        self.care.attempted(self.record, Attempt::ClientClosed, self.begun.elapsed());
+    }
+}
