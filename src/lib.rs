@@ -23,7 +23,7 @@
 //! | 8 | [`server`] | transport: the only place with HTTP types |
 //! | 6 | [`gateway`] | the journey |
 //! | 5 | [`identity`], [`policy`], [`sumdb`], [`upstream`], [`cache`], [`audit`] | stations, blind to each other |
-//! | 4 | [`egress`], [`tasks`] | the only way out, the only place that spawns |
+//! | 4 | [`egress`], [`link`], [`tasks`] | the only way out, the only way to Redis, the only place that spawns |
 //! | 3 | [`telemetry`] | what can be observed, declared once |
 //! | 2 | [`config`] | settings, and every problem with them |
 //! | 1 | [`goproxy`] | the protocol: formats and words, pure |
@@ -75,6 +75,7 @@ pub mod head;
 pub mod identity;
 pub mod kept;
 pub mod lifecycle;
+pub mod link;
 pub mod policy;
 pub mod server;
 pub mod sumdb;
