@@ -10,9 +10,16 @@ use uuid::Uuid;
 
 use crate::audit::writer;
 use crate::cache::Cache;
-use crate::cache::Freshness;
+use crate::cache::Rules;
 use crate::cache::blob::Blob;
+use crate::cache::bucket;
+use crate::cache::freshness::Freshness;
+use crate::cache::lease;
+use crate::cache::lease::Leases;
 use crate::cache::memory::Memory;
+use crate::cache::redis::Redis;
+use crate::cache::rest::Resting;
+use crate::cache::tier::Tier;
 use crate::clock::Clock;
 use crate::clock::SystemClock;
 use crate::config;
@@ -23,10 +30,12 @@ use crate::egress::Bindings;
 use crate::egress::Instance;
 use crate::egress::Origin;
 use crate::egress::OriginSettings;
+use crate::fault::chain_text;
 use crate::gateway::Gateway;
 use crate::gateway::Parts;
 use crate::gateway::account::Accounts;
 use crate::gateway::fetch::Fetcher;
+use crate::gateway::fetch::Upstreams;
 use crate::gateway::own::Own;
 use crate::goproxy::request::Routes;
 use crate::identity::Anonymous;
@@ -39,6 +48,7 @@ use crate::identity::ldap::Standing;
 use crate::identity::mtls::Certificates;
 use crate::identity::token::TokenFile;
 use crate::identity::token::Tokens;
+use crate::link::RedisLink;
 use crate::policy;
 use crate::policy::Policy;
 use crate::sumdb::verifier::Verifier;
@@ -74,9 +84,15 @@ pub fn build(config: &Config, runtime: &Handle) -> anyhow::Result<App> {
     let policy = Arc::new(load_policy(config).context("the policy is not in force")?);
     let via = via(config);
     let chain = Arc::new(chain(config, &via, &tasks, &telemetry)?);
-    let cache = Arc::new(cache(config, &clock, &tasks, &telemetry)?);
+    let (cache, link) = cache(config, &clock, &tasks, &telemetry)?;
+    let cache = Arc::new(cache);
+    if let Some(link) = link {
+        let _service = tasks.run("redis link", link.keep(tasks.clone()));
+    }
     let verifier = Verifier::new(tasks.clone());
+    let upstreams = if config.cache.offline { Upstreams::Never } else { Upstreams::Asked };
     let fetcher = Fetcher::new(cache, chain, verifier, tasks.clone(), Arc::clone(&telemetry));
+    let fetcher = fetcher.with(upstreams);
     let (accounts, threads) = accounts(config, &clock, &telemetry)?;
     let private = config.private.iter().map(|bound| bound.prefix.as_str().to_owned()).collect();
     let gateway = Gateway::new(Parts {
@@ -106,8 +122,41 @@ pub async fn probe(
             .with_context(|| format!("identity.ldap {}", directory.name))?;
         said.extend(ldap.probe().await);
     }
+    said.extend(probe_shared(config, &tasks).await?);
     said.extend(Jwt::new(config.identity.jwt.clone(), &tasks, clock)?.probe().await);
     Ok(said)
+}
+
+/// What Redis and the bucket say; nothing of them is needed to start, so nothing else would find it.
+async fn probe_shared(
+    config: &Config,
+    tasks: &Tasks,
+) -> anyhow::Result<Vec<(String, Result<(), String>)>> {
+    let telemetry = telemetry(config, &(Arc::new(SystemClock) as Arc<dyn Clock>))?;
+    let mut said = Vec::new();
+    if let Some(redis) = &config.redis {
+        let what = redis.nodes.iter().map(|node| format!("{}:{}", node.host, node.port));
+        let what = format!("redis {}", what.collect::<Vec<_>>().join(", "));
+        let link = RedisLink::new(redis, Arc::clone(&telemetry))?;
+        said.push((what, link.connect().await.map_err(|error| chain_text(&error))));
+    }
+    if let (Some(settings), Some(bucket)) =
+        (&config.cache.bucket, bucket(config, tasks, &telemetry)?)
+    {
+        let what = format!("bucket {} at {}", settings.name, settings.endpoint);
+        said.push((what, bucket.probe().await.map_err(|error| chain_text(&error))));
+    }
+    Ok(said)
+}
+
+/// Every lease that is held, and the time in seconds since 1970.
+pub async fn locks(config: &Config) -> anyhow::Result<(Vec<lease::Held>, u64)> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let redis = config.redis.as_ref();
+    let redis = redis.context("there is no [redis], so no node knows of another one's fetches")?;
+    let link = RedisLink::new(redis, telemetry(config, &clock)?)?;
+    link.connect().await?;
+    Ok((lease::held(&link).await?, clock.unix_seconds()))
 }
 
 /// The policy of a configuration: a directory, or what is built in.
@@ -187,9 +236,7 @@ fn source(
     tasks: &Tasks,
 ) -> anyhow::Result<Source> {
     let limits = limits(&config.upstream);
-    // spools stand beside the blobs, so that a verified one can be moved without being copied
-    let spools: Arc<Path> = Arc::from(config.cache.dir.join("spool"));
-    std::fs::create_dir_all(&spools).with_context(|| spools.display().to_string())?;
+    let spools: Arc<Path> = Arc::from(spools(config)?);
     let url = match &server.place {
         Place::Directory(root) => {
             let directory = Directory::new(root.clone(), limits, spools, tasks.clone());
@@ -224,19 +271,66 @@ fn limits(upstream: &config::upstream::Upstream) -> Limits {
     }
 }
 
+/// The tiers, nearest first, and the way to Redis if there is one.
 fn cache(
     config: &Config,
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
     telemetry: &Arc<Telemetry>,
-) -> anyhow::Result<Cache> {
+) -> anyhow::Result<(Cache, Option<RedisLink>)> {
     let settings = &config.cache;
+    let freshness = freshness(settings);
     let memory = Memory::new(settings.memory, settings.max_object_memory, Arc::clone(telemetry));
-    let blob = Blob::open(&settings.dir, tasks.clone(), Arc::clone(telemetry))
-        .with_context(|| format!("cache.dir {}", settings.dir.display()))?;
-    let freshness = Freshness { mutable: settings.list_ttl, absent: settings.absent_ttl };
-    let tiers: Vec<Box<dyn crate::cache::tier::Tier>> = vec![Box::new(memory), Box::new(blob)];
-    Ok(Cache::new(tiers, freshness, Arc::clone(clock), Arc::clone(telemetry)))
+    let mut tiers: Vec<Box<dyn Tier>> = vec![Box::new(memory)];
+    let link = config.redis.as_ref().map(|redis| RedisLink::new(redis, Arc::clone(telemetry)));
+    let link = link.transpose()?;
+    if let (Some(redis), Some(link)) = (&config.redis, &link) {
+        let tier = Redis::new(link.clone(), redis.keep, freshness, Arc::clone(telemetry));
+        tiers.push(Box::new(tier));
+    }
+    tiers.push(Box::new(directory(config, tasks, telemetry)?));
+    if let Some(bucket) = bucket(config, tasks, telemetry)? {
+        tiers.push(Box::new(Resting::new(bucket, Arc::clone(clock))));
+    }
+    let node = config.telemetry.node.clone();
+    let leases =
+        link.as_ref().map(|link| Leases::new(link.clone(), node, tasks.clone(), Arc::clone(clock)));
+    let rules = Rules { freshness, patience: config.upstream.zip_total_timeout };
+    Ok((Cache::new(tiers, rules, leases, Arc::clone(clock), Arc::clone(telemetry)), link))
+}
+
+fn freshness(settings: &config::cache::Cache) -> Freshness {
+    Freshness {
+        mutable: settings.list_ttl,
+        longest: settings.list_ttl_max,
+        absent: settings.absent_ttl,
+        meanwhile: settings.stale_while_revalidate,
+        on_error: settings.stale_if_error,
+    }
+}
+
+fn directory(config: &Config, tasks: &Tasks, telemetry: &Arc<Telemetry>) -> anyhow::Result<Blob> {
+    let settings = &config.cache;
+    Blob::open(&settings.dir, settings.max_size, tasks.clone(), Arc::clone(telemetry))
+        .with_context(|| format!("cache.dir {}", settings.dir.display()))
+}
+
+fn bucket(
+    config: &Config,
+    tasks: &Tasks,
+    telemetry: &Arc<Telemetry>,
+) -> anyhow::Result<Option<Blob>> {
+    let Some(settings) = &config.cache.bucket else { return Ok(None) };
+    let spools = Arc::from(spools(config)?);
+    let store = bucket::open(settings)?;
+    Ok(Some(Blob::bucket(store, spools, tasks.clone(), Arc::clone(telemetry))))
+}
+
+/// Spools stand beside the blobs, so that a verified one can be moved without being copied.
+fn spools(config: &Config) -> anyhow::Result<std::path::PathBuf> {
+    let spools = config.cache.dir.join("spool");
+    std::fs::create_dir_all(&spools).with_context(|| spools.display().to_string())?;
+    Ok(spools)
 }
 
 fn identity(

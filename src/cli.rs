@@ -10,6 +10,7 @@
 mod config;
 mod dev;
 mod doctor;
+mod locks;
 mod login;
 mod policy;
 mod serve;
@@ -48,6 +49,8 @@ enum Command {
     /// Check a policy.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Show who fetches what just now, of all nodes that share a Redis.
+    Locks(locks::Locks),
     /// Try a gateway as go would, look at go's settings, and say what to change.
     Doctor(doctor::Doctor),
     /// Keep a token for a gateway, read from standard input.
@@ -104,6 +107,7 @@ pub fn run(arguments: Vec<OsString>, environment: Vec<(String, String)>) -> Exit
         Command::CheckConfig(command) => command.run(environment),
         Command::Token(command) => command.run(environment),
         Command::Policy(command) => command.run(environment),
+        Command::Locks(command) => command.run(environment),
         Command::Doctor(command) => command.run(&environment),
         Command::Login(command) => command.run(&environment),
         Command::Goauth(command) => command.run(&environment),
