@@ -124,10 +124,11 @@ mod tests {
         }
 
         fn look<'a>(&'a self, _key: &'a Key) -> BoxFuture<'a, Result<Option<Entry>, TierError>> {
-            self.asked.fetch_add(1, Ordering::Relaxed);
-            let broken = self.broken.load(Ordering::Relaxed);
-            let said = if broken { Err(TierError::Store("no".to_owned())) } else { Ok(None) };
-            Box::pin(async move { said })
+            Box::pin(async {
+                self.asked.fetch_add(1, Ordering::Relaxed);
+                let broken = self.broken.load(Ordering::Relaxed);
+                if broken { Err(TierError::Store("no".to_owned())) } else { Ok(None) }
+            })
         }
 
         fn store<'a>(

@@ -141,6 +141,12 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<Cache> {
     let stale_while_revalidate = table.one("stale_while_revalidate", units::duration);
     let stale_if_error = table.one("stale_if_error", units::duration);
     let absent_ttl = table.one("absent_ttl", units::duration);
+    if let (Some(first), Some(longest)) = (list_ttl, list_ttl_max)
+        && longest < first
+    {
+        let remedy = "make it at least as long as cache.list_ttl";
+        table.wrong("list_ttl_max", Wrong::new("is shorter than cache.list_ttl", remedy));
+    }
     let cache = Cache {
         memory: memory?,
         max_object_memory: max_object_memory?,
@@ -158,10 +164,6 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<Cache> {
     if cache.max_object_memory > cache.memory {
         let remedy = "make cache.memory larger or cache.max_object_memory smaller";
         table.wrong("memory", Wrong::new("is smaller than cache.max_object_memory", remedy));
-    }
-    if cache.list_ttl_max < cache.list_ttl {
-        let remedy = "make it at least as long as cache.list_ttl";
-        table.wrong("list_ttl_max", Wrong::new("is shorter than cache.list_ttl", remedy));
     }
     Some(cache)
 }

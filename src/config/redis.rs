@@ -83,7 +83,7 @@ pub(in crate::config) const SECTION: Section = Section {
         Key {
             name: "nodes",
             form: Form::List,
-            preset: Preset::Value(""),
+            preset: Preset::Unset { example: "rediss://redis.corp.example:6379" },
             doc: "Where it is: redis://HOST:PORT, rediss://… with TLS; /N at the end is a database. Several \
                   sentinels or nodes of a cluster. Without any there is no Redis.",
         },
@@ -226,10 +226,6 @@ fn check(table: &mut Table<'_>, redis: &Redis) {
     if redis.ca_file.is_some() && plain.count() == redis.nodes.len() {
         let remedy = "use rediss://, or take ca_file out";
         table.wrong("ca_file", Wrong::new("means nothing without TLS", remedy));
-    }
-    if redis.sentinel_password.is_some() && !matches!(redis.mode, Mode::Sentinel(_)) {
-        let remedy = "take it out, or set mode = \"sentinel\"";
-        table.wrong("sentinel_password", Wrong::new("means nothing without sentinels", remedy));
     }
 }
 

@@ -146,13 +146,16 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<Option<Bucket>> {
         }
         return Some(None);
     };
+    let name = needed(&mut table, "name", name);
+    let access_key = needed(&mut table, "access_key_file", access_key);
+    let secret_key = needed(&mut table, "secret_key_file", secret_key);
     let bucket = Bucket {
         endpoint,
-        name: needed(&mut table, "name", name)?,
+        name: name?,
         region: region?,
         prefix: prefix?.unwrap_or_default(),
-        access_key: needed(&mut table, "access_key_file", access_key)?,
-        secret_key: needed(&mut table, "secret_key_file", secret_key)?,
+        access_key: access_key?,
+        secret_key: secret_key?,
         ca_file: ca_file?,
         connect_timeout: connect_timeout?,
         timeout: timeout?,
