@@ -1,5 +1,7 @@
 //! Assembly: the only file that names concrete tiers, authenticators and sources.
 
+pub mod stores;
+
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;

@@ -7,6 +7,7 @@
 //! | 2 | the arguments or the configuration are wrong; nothing was started |
 //! | 3 | expectations of a policy do not hold |
 
+mod cache;
 mod config;
 mod dev;
 mod doctor;
@@ -49,6 +50,9 @@ enum Command {
     /// Check a policy.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Fill the cache beforehand, carry it elsewhere, look into it.
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     /// Show who fetches what just now, of all nodes that share a Redis.
     Locks(locks::Locks),
     /// Try a gateway as go would, look at go's settings, and say what to change.
@@ -107,6 +111,7 @@ pub fn run(arguments: Vec<OsString>, environment: Vec<(String, String)>) -> Exit
         Command::CheckConfig(command) => command.run(environment),
         Command::Token(command) => command.run(environment),
         Command::Policy(command) => command.run(environment),
+        Command::Cache(command) => command.run(environment),
         Command::Locks(command) => command.run(environment),
         Command::Doctor(command) => command.run(&environment),
         Command::Login(command) => command.run(&environment),

@@ -77,6 +77,24 @@ impl Blob {
         })
     }
 
+    /// The directory of a gateway that may be running: nothing is swept, nothing is evicted.
+    pub fn join(
+        directory: &FilePath,
+        tasks: Tasks,
+        telemetry: Arc<Telemetry>,
+    ) -> Result<Self, TierError> {
+        std::fs::create_dir_all(directory)?;
+        let store = LocalFileSystem::new_with_prefix(directory).map_err(failed)?;
+        Ok(Self {
+            store: Arc::new(store),
+            name: labels::Tier::Blob,
+            spools: Arc::from(directory.join("spool")),
+            shelf: None,
+            tasks,
+            telemetry,
+        })
+    }
+
     /// A tier in a bucket; what it gives is spooled below a directory while it is hashed.
     pub fn bucket(
         store: Arc<dyn ObjectStore>,

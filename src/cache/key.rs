@@ -9,7 +9,7 @@ use crate::goproxy::request::Request;
 use crate::goproxy::request::Routes;
 
 /// A cache key: the module's escaped path, `/@v/` or `/@latest`, and the escaped version with its suffix.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     text: String,
     mutability: Mutability,

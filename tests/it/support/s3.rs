@@ -64,6 +64,8 @@ impl S3 {
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-master.telemetry=false",
+            // alone, it need not wait for others before it leads again
+            "-master.electionTimeout=1s",
             "-volume.max=20",
             "-master.volumeSizeLimitMB=64",
         ];
