@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::runtime::Handle;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
 use crate::audit::writer;
@@ -24,6 +26,8 @@ use crate::cache::rest::Resting;
 use crate::cache::tier::Tier;
 use crate::clock::Clock;
 use crate::clock::SystemClock;
+use crate::cluster::Bus;
+use crate::cluster::message::Message;
 use crate::config;
 use crate::config::Config;
 use crate::config::upstream::Place;
@@ -88,9 +92,7 @@ pub fn build(config: &Config, runtime: &Handle) -> anyhow::Result<App> {
     let chain = Arc::new(chain(config, &via, &tasks, &telemetry)?);
     let (cache, link) = cache(config, &clock, &tasks, &telemetry)?;
     let cache = Arc::new(cache);
-    if let Some(link) = link {
-        let _service = tasks.run("redis link", link.keep(tasks.clone()));
-    }
+    connect(link, &cache, &tasks, &telemetry);
     let verifier = Verifier::new(tasks.clone());
     let upstreams = if config.cache.offline { Upstreams::Never } else { Upstreams::Asked };
     let fetcher = Fetcher::new(cache, chain, verifier, tasks.clone(), Arc::clone(&telemetry));
@@ -270,6 +272,42 @@ fn limits(upstream: &config::upstream::Upstream) -> Limits {
         info: INFO_BYTES,
         list: LIST_BYTES,
         attempts: upstream.attempts,
+    }
+}
+
+/// Keeps Redis up, listens to other nodes, and lets the stations hear what is theirs.
+fn connect(link: Option<RedisLink>, cache: &Arc<Cache>, tasks: &Tasks, telemetry: &Arc<Telemetry>) {
+    let Some(link) = link else { return };
+    let bus = Arc::new(Bus::over(link.clone(), Arc::clone(telemetry)));
+    let heard = bus.hear();
+    let _service = tasks.run("redis link", link.keep(tasks.clone()));
+    let _service = tasks.run("cluster bus", bus.keep(tasks.clone()));
+    let _service = tasks.run("news", hear(heard, Arc::clone(cache), tasks.clone()));
+}
+
+async fn hear(mut heard: Receiver<Message>, cache: Arc<Cache>, tasks: Tasks) {
+    loop {
+        let next = tokio::select! {
+            () = tasks.stop().cancelled() => return,
+            next = heard.recv() => next,
+        };
+        match next {
+            Ok(message) => act(&message, &cache).await,
+            Err(RecvError::Lagged(_)) => act(&Message::Missed, &cache).await,
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Who does what with news. Tokens and policies are read from files that each node looks at by itself, and so need
+/// no more than a word in the log; a station that wants to look sooner is called from here.
+async fn act(message: &Message, cache: &Cache) {
+    match message {
+        Message::Invalidate(begin) => cache.forget(begin).await,
+        Message::Missed => cache.distrust().await,
+        Message::TokenRevoked(what) | Message::PolicyRevision(what) => {
+            tracing::info!(?message, what, "another node has news");
+        }
     }
 }
 

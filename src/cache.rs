@@ -322,21 +322,28 @@ impl Cache {
         }
     }
 
-    /// Forgets a key in every tier of this node and in those that nodes share; tells how many had it.
-    pub async fn purge(&self, key: &Key) -> Result<usize, TierError> {
-        let (mut removed, mut failed) = (0, None);
+    /// Forgets whatever this node alone holds under keys that begin so. What nodes share, whoever purged has purged.
+    pub async fn forget(&self, begin: &str) {
         for tier in &self.tiers {
-            match self.timed(tier.as_ref(), TierOperation::Delete, tier.remove(key)).await {
-                Ok(true) => {
-                    removed += 1;
+            let forgetting = tier.forget(begin);
+            match self.timed(tier.as_ref(), TierOperation::Delete, forgetting).await {
+                Ok(removed) => {
                     let cause = (tier.name(), labels::EvictionCause::Purged);
-                    self.telemetry.metrics().cache_evictions.count(cause);
+                    self.telemetry.metrics().cache_evictions.add(cause, removed as u64);
                 }
-                Ok(false) => {}
-                Err(error) => failed = Some(error),
+                Err(error) => {
+                    tracing::warn!(tier = tier.name().text(), %error, "a tier did not forget");
+                }
             }
         }
-        failed.map_or(Ok(removed), Err)
+    }
+
+    /// Forgets what is in memory, since news was missed that may have been about it.
+    pub async fn distrust(&self) {
+        for tier in self.tiers.iter().filter(|tier| tier.name() == labels::Tier::Memory) {
+            // memory cannot fail
+            let _removed = tier.forget("").await;
+        }
     }
 
     /// Tells the gauges what the tiers hold.

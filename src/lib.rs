@@ -22,7 +22,7 @@
 //! | 9 | [`app`], [`lifecycle`] | assembly: the only place that names concrete parts |
 //! | 8 | [`server`] | transport: the only place with HTTP types |
 //! | 6 | [`gateway`] | the journey |
-//! | 5 | [`identity`], [`policy`], [`sumdb`], [`upstream`], [`cache`], [`audit`] | stations, blind to each other |
+//! | 5 | [`identity`], [`policy`], [`sumdb`], [`upstream`], [`cache`], [`audit`], [`cluster`] | stations, blind to each other |
 //! | 4 | [`egress`], [`link`], [`tasks`] | the only way out, the only way to Redis, the only place that spawns |
 //! | 3 | [`telemetry`] | what can be observed, declared once |
 //! | 2 | [`config`] | settings, and every problem with them |
@@ -65,6 +65,7 @@ pub mod audit;
 pub mod cache;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod content;
 pub mod egress;

@@ -12,6 +12,7 @@ use crate::cache::redis::Redis;
 use crate::cache::tier::Tier;
 use crate::clock::Clock;
 use crate::clock::SystemClock;
+use crate::cluster::Bus;
 use crate::config::Config;
 use crate::link::RedisLink;
 use crate::sumdb::verifier::Verifier;
@@ -24,6 +25,8 @@ pub struct Stores {
     pub blobs: Vec<Blob>,
     /// Redis, if there is one and it answers.
     pub redis: Option<Redis>,
+    /// The way to the gateways that run, if they share a Redis.
+    pub bus: Option<Bus>,
     /// The check.
     pub verifier: Verifier,
 }
@@ -39,16 +42,18 @@ impl Stores {
         let directory = Blob::join(&settings.dir, tasks.clone(), Arc::clone(&telemetry))
             .with_context(|| format!("cache.dir {}", settings.dir.display()))?;
         let bucket = app::bucket(config, &tasks, &telemetry)?;
-        let redis = match &config.redis {
+        let (redis, bus) = match &config.redis {
             Some(redis) => {
                 let link = RedisLink::new(redis, Arc::clone(&telemetry))?;
                 link.connect().await.context("Redis cannot be asked")?;
-                Some(Redis::new(link, redis.keep, app::freshness(settings), telemetry))
+                let bus = Bus::over(link.clone(), Arc::clone(&telemetry));
+                let tier = Redis::new(link, redis.keep, app::freshness(settings), telemetry);
+                (Some(tier), Some(bus))
             }
-            None => None,
+            None => (None, None),
         };
         let blobs = std::iter::once(directory).chain(bucket).collect();
-        Ok(Self { blobs, redis, verifier: Verifier::new(tasks) })
+        Ok(Self { blobs, redis, bus, verifier: Verifier::new(tasks) })
     }
 
     /// Forgets a key everywhere, and tells in how many places it was.

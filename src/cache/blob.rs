@@ -305,6 +305,22 @@ impl Tier for Blob {
         Box::pin(self.forget(key))
     }
 
+    fn forget<'a>(&'a self, begin: &'a str) -> BoxFuture<'a, Result<usize, TierError>> {
+        Box::pin(async move {
+            let mut removed = 0;
+            // a bucket is everybody's: whoever purged it has done so
+            if self.name == labels::Tier::Blob {
+                let mut keys = self.keys();
+                while let Some(key) = keys.next().await {
+                    if key.as_str().starts_with(begin) {
+                        removed += usize::from(self.remove(&key).await?);
+                    }
+                }
+            }
+            Ok(removed)
+        })
+    }
+
     fn holds(&self) -> Option<(u64, u64)> {
         self.shelf.as_ref().map(Shelf::holds)
     }

@@ -84,6 +84,19 @@ impl Tier for Memory {
         Box::pin(async move { Ok(self.held.remove(key).await.is_some()) })
     }
 
+    fn forget<'a>(&'a self, begin: &'a str) -> BoxFuture<'a, Result<usize, TierError>> {
+        Box::pin(async move {
+            let keys = self.held.iter().map(|(key, _)| key);
+            let keys: Vec<_> = keys.filter(|key| key.as_str().starts_with(begin)).collect();
+            for key in &keys {
+                self.held.invalidate(key.as_ref()).await;
+            }
+            // the size is known again only afterwards
+            self.held.run_pending_tasks().await;
+            Ok(keys.len())
+        })
+    }
+
     fn holds(&self) -> Option<(u64, u64)> {
         Some((self.held.entry_count(), self.held.weighted_size()))
     }

@@ -40,6 +40,11 @@ pub trait Tier: Send + Sync + fmt::Debug {
     /// Forgets an entry, and tells whether there was one.
     fn remove<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<bool, TierError>>;
 
+    /// Forgets every entry whose key begins so, in a tier that is this node's alone; tells how many.
+    fn forget<'a>(&'a self, _begin: &'a str) -> BoxFuture<'a, Result<usize, TierError>> {
+        Box::pin(async { Ok(0) })
+    }
+
     /// Entries and bytes held, if the tier knows.
     fn holds(&self) -> Option<(u64, u64)> {
         None

@@ -145,7 +145,7 @@ const LAYERS: [(u8, &[&str]); 10] = [
     (9, &["app", "lifecycle"]),
     (8, &["server"]),
     (6, &["gateway"]),
-    (5, &["identity", "policy", "sumdb", "upstream", "cache", "audit"]),
+    (5, &["identity", "policy", "sumdb", "upstream", "cache", "audit", "cluster"]),
     (4, &["egress", "link", "tasks"]),
     (3, &["telemetry"]),
     (2, &["config"]),

@@ -14,6 +14,7 @@ use crate::cache::tier::TierError;
 use crate::cli::Failure;
 use crate::cli::Settings;
 use crate::cli::say;
+use crate::cluster::message::Message;
 use crate::goproxy::path::ModulePath;
 use crate::goproxy::version::Version;
 use crate::telemetry::labels::Label as _;
@@ -162,23 +163,31 @@ impl Purge {
             for key in &keys {
                 removed += stores.purge(key).await?;
             }
-            say(&format!(
-                "{removed} entries are gone from the directory{}{}; a gateway that runs keeps what \
-                 it has in memory until it is told through Redis or started again",
-                if stores.blobs.len() > 1 { ", the bucket" } else { "" },
-                if stores.redis.is_some() { " and Redis" } else { "" },
-            ))
+            let places = match (stores.blobs.len() > 1, stores.redis.is_some()) {
+                (true, true) => "the directory, the bucket and Redis",
+                (true, false) => "the directory and the bucket",
+                (false, true) => "the directory and Redis",
+                (false, false) => "the directory",
+            };
+            let told = match &stores.bus {
+                Some(bus) => {
+                    bus.announce(Message::Invalidate(begin_of(&path, version.as_ref()))).await?;
+                    "every gateway that shares the Redis was told to forget it"
+                }
+                None => {
+                    "a gateway that runs keeps what it has in memory until it is started again: \
+                     only through [redis] can it be told"
+                }
+            };
+            say(&format!("{removed} entries are gone from {places}; {told}"))
         })
     }
 }
 
 /// Every key that may be held of a module: those that are, and those that Redis alone may have.
 async fn keys_of(stores: &Stores, path: &ModulePath, version: Option<&Version>) -> BTreeSet<Key> {
-    let escaped = path.escaped();
-    let (begin, versions) = match version {
-        Some(version) => (format!("{escaped}/@v/{}.", version.escaped()), vec![version.escaped()]),
-        None => (format!("{escaped}/@"), Vec::new()),
-    };
+    let (escaped, begin) = (path.escaped(), begin_of(path, version));
+    let versions = version.map(Version::escaped);
     let artifacts = |version: String| {
         ["info", "mod", "zip"].map(|suffix| format!("{escaped}/@v/{version}.{suffix}"))
     };
@@ -196,4 +205,12 @@ async fn keys_of(stores: &Stores, path: &ModulePath, version: Option<&Version>) 
         }
     }
     keys
+}
+
+/// How the keys of a module, or of one version of it, begin.
+fn begin_of(path: &ModulePath, version: Option<&Version>) -> String {
+    match version {
+        Some(version) => format!("{}/@v/{}.", path.escaped(), version.escaped()),
+        None => format!("{}/@", path.escaped()),
+    }
 }
