@@ -52,9 +52,10 @@ it: ## the product through its front door: the binary, sockets, a real go comman
 demo: setup ## a real go command downloads real modules through the gateway (needs a public proxy)
 	$(CARGO) bench $(LOCKED) --bench demo
 
-bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a known caller
+bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a known caller; hit ratio and time of each tier
 	$(CARGO) bench $(LOCKED) --bench large_zip
 	$(CARGO) bench $(LOCKED) --bench identity
+	$(CARGO) bench $(LOCKED) --bench cache
 
 deny: ## licences, bans, sources and advisories (needs cargo-deny)
 	$(CARGO) deny check

@@ -23,6 +23,7 @@ use crate::cache::lease::Leases;
 use crate::cache::memory::Memory;
 use crate::cache::redis::Redis;
 use crate::cache::rest::Resting;
+use crate::cache::scrub;
 use crate::cache::tier::Tier;
 use crate::clock::Clock;
 use crate::clock::SystemClock;
@@ -90,8 +91,12 @@ pub fn build(config: &Config, runtime: &Handle) -> anyhow::Result<App> {
     let policy = Arc::new(load_policy(config).context("the policy is not in force")?);
     let via = via(config);
     let chain = Arc::new(chain(config, &via, &tasks, &telemetry)?);
-    let (cache, link) = cache(config, &clock, &tasks, &telemetry)?;
+    let directory = directory(config, &tasks, &telemetry)?;
+    let (cache, link) = cache(config, directory.clone(), &clock, &tasks, &telemetry)?;
     let cache = Arc::new(cache);
+    let interval = config.cache.scrub_interval;
+    let scrubbing = scrub::keep(Arc::clone(&cache), directory, interval, tasks.clone());
+    let _service = tasks.run("blob scrub", scrubbing);
     connect(link, &cache, &tasks, &telemetry);
     let verifier = Verifier::new(tasks.clone());
     let upstreams = if config.cache.offline { Upstreams::Never } else { Upstreams::Asked };
@@ -314,6 +319,7 @@ async fn act(message: &Message, cache: &Cache) {
 /// The tiers, nearest first, and the way to Redis if there is one.
 fn cache(
     config: &Config,
+    directory: Blob,
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
     telemetry: &Arc<Telemetry>,
@@ -328,7 +334,7 @@ fn cache(
         let tier = Redis::new(link.clone(), redis.keep, freshness, Arc::clone(telemetry));
         tiers.push(Box::new(tier));
     }
-    tiers.push(Box::new(directory(config, tasks, telemetry)?));
+    tiers.push(Box::new(directory));
     if let Some(bucket) = bucket(config, tasks, telemetry)? {
         tiers.push(Box::new(Resting::new(bucket, Arc::clone(clock))));
     }

@@ -28,6 +28,7 @@ pub mod lease;
 pub mod memory;
 pub mod redis;
 pub mod rest;
+pub mod scrub;
 pub(in crate::cache) mod shelf;
 pub mod tier;
 
@@ -299,6 +300,13 @@ impl Cache {
         self.put_everywhere(key, Entry { held, stored: now, life, fence }).await;
     }
 
+    /// An entry as it would be stored now, of content that nothing was held before.
+    pub fn entry(&self, verified: &Verified) -> Entry {
+        let (now, held) = (self.clock.unix_seconds(), Held::Content(verified.clone()));
+        let life = self.rules.freshness.life(None, verified.content().sum(), now);
+        Entry { held, stored: now, life, fence: 0 }
+    }
+
     /// Remembers a 404 or 410 for a while.
     pub async fn remember(&self, key: &Key, absence: Absence, lease: Option<&Lease>) {
         let life = self.rules.freshness.absent.as_secs().max(1);
@@ -334,6 +342,18 @@ impl Cache {
                 Err(error) => {
                     tracing::warn!(tier = tier.name().text(), %error, "a tier did not forget");
                 }
+            }
+        }
+    }
+
+    /// Puts an entry that the directory has lost back into it, if any other tier has it.
+    pub async fn put_back(&self, key: &Key) {
+        for tier in self.tiers.iter().filter(|tier| tier.name() != labels::Tier::Blob) {
+            if let (Lookup::Hit, Some(entry)) = self.look_into(tier.as_ref(), key).await {
+                for lost in self.tiers.iter().filter(|tier| tier.name() == labels::Tier::Blob) {
+                    self.put(lost.as_ref(), key, &entry).await;
+                }
+                return;
             }
         }
     }

@@ -7,10 +7,13 @@
 //!
 //! A directory has a bound, kept by a [`Shelf`]; a bucket has rules of its own for what to forget.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path as FilePath;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -113,6 +116,23 @@ impl Blob {
             Key::parse(&codec::key_of(&raw)?)
         });
         found.boxed()
+    }
+
+    /// Removes bodies that no entry names and that have been there for a while: what an eviction, a crash between body
+    /// and entry, or a lost entry left. Gives how many there were.
+    pub async fn sweep_orphans(&self, named: &HashSet<Sum>) -> Result<usize, TierError> {
+        let mut removed = 0;
+        let mut bodies = self.store.list(Some(&Path::from("blobs")));
+        while let Some(body) = bodies.next().await {
+            let body = body.map_err(failed)?;
+            let sum = body.location.filename().and_then(Sum::from_hex);
+            let changed = SystemTime::from(body.last_modified);
+            let is_old = changed.elapsed().is_ok_and(|age| age > ORPHAN_AGE);
+            if is_old && sum.is_none_or(|sum| !named.contains(&sum)) {
+                removed += usize::from(self.delete(&body.location).await?);
+            }
+        }
+        Ok(removed)
     }
 
     /// Looks at the bucket or directory itself: writes, reads and removes a small object.
@@ -392,3 +412,6 @@ const ENTRIES: &str = "entries";
 
 /// What is read from a spool and handed to the store at once; object stores want at least 5 MiB.
 const PART_BYTES: usize = 8 * 1024 * 1024;
+
+/// A body is written before its entry: a young one without an entry may be about to get it.
+const ORPHAN_AGE: Duration = Duration::from_hours(1);

@@ -45,7 +45,7 @@ impl Shelf {
         let books = Moka::builder()
             .max_capacity(capacity / UNIT_BYTES)
             .weigher(|_key, shelved: &Shelved| {
-                u32::try_from(shelved.bytes / UNIT_BYTES + 1).unwrap_or(u32::MAX)
+                u32::try_from(shelved.bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
             })
             .eviction_listener(move |key: Arc<Key>, shelved, cause| {
                 if cause == RemovalCause::Size {
@@ -60,6 +60,8 @@ impl Shelf {
     /// An entry was written.
     pub(in crate::cache) async fn put(&self, key: &Key, entry: &Entry) {
         self.books.insert(key.clone(), shelved(key, entry)).await;
+        // what has no place goes now, not when the next one comes
+        self.books.run_pending_tasks().await;
     }
 
     /// An entry was read; one from before the start is noted now.
@@ -108,6 +110,6 @@ fn remove(root: &Path, key: &Key, shelved: Shelved) {
 }
 
 /// moka weighs with 32 bits, and a zip may have more bytes than that.
-const UNIT_BYTES: u64 = 1024;
+const UNIT_BYTES: u64 = 256;
 /// About the length of an entry's line without its key.
 const LINE_BYTES: u64 = 300;

@@ -23,6 +23,7 @@ mod operations;
 mod outages;
 mod private;
 mod record;
+mod scrub;
 mod shutdown;
 mod stale;
 mod sumdb;
