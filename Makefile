@@ -55,10 +55,11 @@ it: ## the product through its front door: the binary, sockets, a real go comman
 demo: setup ## a real go command downloads real modules through the gateway (needs a public proxy)
 	$(CARGO) bench $(LOCKED) --bench demo
 
-bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a known caller, and to decide
+bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a known caller, and to decide; hit ratio and time of each tier
 	$(CARGO) bench $(LOCKED) --bench large_zip
 	$(CARGO) bench $(LOCKED) --bench identity
 	$(CARGO) bench $(LOCKED) --bench policy
+	$(CARGO) bench $(LOCKED) --bench cache
 
 policy-proof: ## the proofs of the policy at length: CASES decisions compared, MUTATIONS bytes changed
 	MODGATE_POLICY_CASES=$(CASES) MODGATE_POLICY_MUTATIONS=$(MUTATIONS) \

@@ -34,6 +34,7 @@ pub mod policy;
 pub mod private;
 pub mod problem;
 mod reader;
+pub mod redis;
 pub mod secret;
 pub mod server;
 pub mod show;
@@ -60,6 +61,7 @@ use crate::config::problem::Problem;
 use crate::config::problem::Problems;
 use crate::config::reader::Reader;
 use crate::config::reader::Surroundings;
+use crate::config::redis::Redis;
 use crate::config::server::Server;
 use crate::config::show::Shown;
 use crate::config::source::Origin;
@@ -87,6 +89,8 @@ pub struct Config {
     pub sumdb: Sumdb,
     /// `[cache]`.
     pub cache: Cache,
+    /// `[redis]`, if there is one.
+    pub redis: Option<Redis>,
     /// `[audit]`.
     pub audit: Audit,
     /// `[telemetry]`.
@@ -122,6 +126,7 @@ impl Config {
         }
         let sumdb = sumdb::read(&mut reader);
         let cache = cache::read(&mut reader);
+        let redis = redis::read(&mut reader);
         let audit = audit::read(&mut reader);
         let telemetry = telemetry::read(&mut reader);
         let shown = reader.finish().map_err(Problems::new)?;
@@ -135,6 +140,7 @@ impl Config {
                 upstream: upstream?,
                 sumdb: sumdb?,
                 cache: cache?,
+                redis: redis?,
                 audit: audit?,
                 telemetry: telemetry?,
                 shown,

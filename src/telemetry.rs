@@ -27,6 +27,7 @@ pub mod record;
 pub mod trace;
 
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::BuildError;
 
@@ -36,6 +37,7 @@ use crate::telemetry::labels::Attempt;
 use crate::telemetry::labels::Sampling;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::Page;
+use crate::telemetry::metrics::RedisMetrics;
 use crate::telemetry::metrics::UpstreamMetrics;
 use crate::telemetry::record::Record;
 use crate::telemetry::trace::Sampler;
@@ -45,6 +47,7 @@ use crate::telemetry::trace::Sampler;
 pub struct Telemetry {
     metrics: Metrics,
     upstreams: Vec<(String, UpstreamMetrics)>,
+    redis: OnceLock<RedisMetrics>,
     page: Page,
     sampler: Sampler,
     clock: Arc<dyn Clock>,
@@ -59,7 +62,7 @@ impl Telemetry {
     ) -> Result<Self, BuildError> {
         let (metrics, each, page) = metrics::install(upstreams)?;
         let upstreams = upstreams.iter().cloned().zip(each).collect();
-        Ok(Self { metrics, upstreams, page, sampler, clock })
+        Ok(Self { metrics, upstreams, redis: OnceLock::new(), page, sampler, clock })
     }
 
     /// The metrics without a configured dimension.
@@ -70,6 +73,11 @@ impl Telemetry {
     /// The metrics of one upstream; `None` for a name that is not configured.
     pub fn upstream(&self, name: &str) -> Option<&UpstreamMetrics> {
         self.upstreams.iter().find(|(known, _)| known == name).map(|(_, metrics)| metrics)
+    }
+
+    /// The metrics of a Redis, which stand on the page from the first call on.
+    pub fn redis(&self) -> &RedisMetrics {
+        self.redis.get_or_init(|| self.page.redis())
     }
 
     /// The page of metrics.

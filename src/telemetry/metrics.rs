@@ -27,6 +27,7 @@ use crate::telemetry::labels::CacheResult;
 use crate::telemetry::labels::Code;
 use crate::telemetry::labels::CodeClass;
 use crate::telemetry::labels::Decision;
+use crate::telemetry::labels::Direction;
 use crate::telemetry::labels::EvictionCause;
 use crate::telemetry::labels::FillResult;
 use crate::telemetry::labels::Handshake;
@@ -34,11 +35,16 @@ use crate::telemetry::labels::Integrity;
 use crate::telemetry::labels::KeyFetch;
 use crate::telemetry::labels::LdapLogin;
 use crate::telemetry::labels::Lookup;
+use crate::telemetry::labels::News;
 use crate::telemetry::labels::Outcome;
+use crate::telemetry::labels::RedisGroup;
+use crate::telemetry::labels::RedisResult;
 use crate::telemetry::labels::Sampling;
 use crate::telemetry::labels::SecurityEvent;
 use crate::telemetry::labels::Sink;
 use crate::telemetry::labels::Tier;
+use crate::telemetry::labels::TierOperation;
+use crate::telemetry::labels::TierResult;
 use crate::telemetry::labels::policy::Candidate;
 use crate::telemetry::labels::policy::DecisionReason;
 use crate::telemetry::labels::policy::InForce;
@@ -118,6 +124,10 @@ catalogue! {
     counter cache_requests "modgate_cache_requests_total": Counters<(CacheResult,)>;
     /// Looks into each tier.
     counter cache_lookups "modgate_cache_lookups_total": Counters<(Tier, Lookup)>;
+    /// Time a tier took.
+    histogram cache_operation_seconds "modgate_cache_operation_duration_seconds": Histograms<(Tier, TierOperation, TierResult)>, in SERVE;
+    /// Bytes a tier may hold.
+    gauge cache_capacity "modgate_cache_capacity_bytes": Gauges<(Tier,)>;
     /// Bytes held by a tier that knows.
     gauge cache_bytes "modgate_cache_bytes": Gauges<(Tier,)>;
     /// Entries held by a tier that knows.
@@ -194,6 +204,23 @@ catalogue! {
 }
 
 catalogue! {
+    /// The metrics of a Redis; they stand on the page only where one is configured.
+    RedisMetrics, REDIS_ENTRIES:
+    /// Commands, by what they do and what became of them.
+    counter commands "modgate_redis_commands_total": Counters<(RedisGroup, RedisResult)>;
+    /// Time of a command.
+    histogram seconds "modgate_redis_command_duration_seconds": Histograms<(RedisGroup,)>, in SERVE;
+    /// Whether there is a connection on which commands are tried.
+    gauge up "modgate_redis_up": Gauges<()>;
+    /// How often a connection was made, the first one included.
+    counter reconnects "modgate_redis_reconnects_total": Counters<()>;
+    /// News that nodes tell each other.
+    counter news "modgate_cluster_messages_total": Counters<(News, Direction)>;
+    /// How often news was missed, so that what it may have been about was distrusted.
+    counter gaps "modgate_cluster_gaps_total": Counters<()>;
+}
+
+catalogue! {
     /// Which build this is.
     BuildMetrics, BUILD_ENTRIES:
     /// Always 1; the labels say which build this is.
@@ -202,7 +229,7 @@ catalogue! {
 
 /// The whole catalogue, for the page of metrics and for the contracts.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
-    ENTRIES.iter().chain(UPSTREAM_ENTRIES).chain(BUILD_ENTRIES)
+    ENTRIES.iter().chain(UPSTREAM_ENTRIES).chain(REDIS_ENTRIES).chain(BUILD_ENTRIES)
 }
 
 /// The metrics page: renders every series.
@@ -224,6 +251,11 @@ impl Page {
     pub fn render(&self) -> String {
         metrics::with_local_recorder(self.recorder.as_ref(), || self.process.collect());
         self.handle.render()
+    }
+
+    /// Registers what is a Redis'.
+    pub(in crate::telemetry) fn redis(&self) -> RedisMetrics {
+        RedisMetrics::register(self.recorder.as_ref(), &[])
     }
 
     /// Moves histogram samples into their buckets; called every few seconds, or they pile up.
@@ -278,7 +310,9 @@ mod tests {
     fn every_series_is_on_the_page_from_the_first_scrape() {
         let (_, _, page) = install(&["athens".to_owned()]).unwrap();
         let page = page.render();
-        for entry in entries().filter(|entry| entry.kind != "histogram") {
+        let optional = |entry: &Entry| REDIS_ENTRIES.iter().any(|one| one.name == entry.name);
+        let always = entries().filter(|entry| !optional(entry));
+        for entry in always.filter(|entry| entry.kind != "histogram") {
             assert!(page.contains(entry.name), "{}", entry.name);
         }
         assert!(
