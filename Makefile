@@ -59,10 +59,11 @@ it: ## the product through its front door: the binary, sockets, a real go comman
 demo: setup ## a real go command downloads real modules through the gateway (needs a public proxy)
 	$(CARGO) bench $(LOCKED) --bench demo
 
-bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a caller, and to decide; the price of being observed
+bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a caller, and to decide; hit ratio and time of each tier; the price of being observed
 	$(CARGO) bench $(LOCKED) --bench large_zip
 	$(CARGO) bench $(LOCKED) --bench identity
 	$(CARGO) bench $(LOCKED) --bench policy
+	$(CARGO) bench $(LOCKED) --bench cache
 	$(CARGO) bench $(LOCKED) --bench observability
 
 fault-run: setup ## inject every fault, and print after how many seconds its alerts fire and are over

@@ -1,5 +1,8 @@
 //! Assembly: the only file that names concrete tiers, authenticators and sources.
 
+mod observe;
+pub mod stores;
+
 use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -7,16 +10,29 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::runtime::Handle;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
+use crate::app::observe::telemetry;
 use crate::audit::writer;
 use crate::breaker;
 use crate::cache::Cache;
-use crate::cache::Freshness;
+use crate::cache::Rules;
 use crate::cache::blob::Blob;
+use crate::cache::bucket;
+use crate::cache::freshness::Freshness;
+use crate::cache::lease;
+use crate::cache::lease::Leases;
 use crate::cache::memory::Memory;
+use crate::cache::redis::Redis;
+use crate::cache::rest::Resting;
+use crate::cache::scrub;
+use crate::cache::tier::Tier;
 use crate::clock::Clock;
 use crate::clock::SystemClock;
+use crate::cluster::Bus;
+use crate::cluster::message::Message;
 use crate::config;
 use crate::config::Config;
 use crate::config::upstream::Place;
@@ -25,10 +41,12 @@ use crate::egress::Bindings;
 use crate::egress::Instance;
 use crate::egress::Origin;
 use crate::egress::OriginSettings;
+use crate::fault::chain_text;
 use crate::gateway::Gateway;
 use crate::gateway::Parts;
 use crate::gateway::account::Accounts;
 use crate::gateway::fetch::Fetcher;
+use crate::gateway::fetch::Upstreams;
 use crate::gateway::own::Own;
 use crate::goproxy::proxylist::FallBack;
 use crate::goproxy::request::Routes;
@@ -42,6 +60,7 @@ use crate::identity::ldap::Standing;
 use crate::identity::mtls::Certificates;
 use crate::identity::token::TokenFile;
 use crate::identity::token::Tokens;
+use crate::link::RedisLink;
 use crate::policy;
 use crate::policy::Policy;
 use crate::policy::overlay::Denies;
@@ -51,7 +70,6 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::labels::policy::ReloadSource;
 use crate::telemetry::log::Lines;
 use crate::telemetry::trace::export::Exporter;
-use crate::telemetry::trace::sampler::Sampler;
 use crate::upstream;
 use crate::upstream::Chain;
 use crate::upstream::Upstream;
@@ -88,9 +106,17 @@ pub fn build(
     let via = via(config);
     let chain = Arc::new(chain(config, &via, &tasks, &clock)?);
     upstream::probe::watch(Arc::clone(&chain), &tasks);
-    let cache = Arc::new(cache(config, &clock, &tasks, &telemetry)?);
+    let directory = directory(config, &tasks, &telemetry)?;
+    let (cache, link) = cache(config, directory.clone(), &clock, &tasks, &telemetry)?;
+    let cache = Arc::new(cache);
+    let interval = config.cache.scrub_interval;
+    let scrubbing = scrub::keep(Arc::clone(&cache), directory, interval, tasks.clone());
+    let _service = tasks.run("blob scrub", scrubbing);
+    connect(link, &cache, &tasks, &telemetry);
     let verifier = Verifier::new(tasks.clone());
+    let upstreams = if config.cache.offline { Upstreams::Never } else { Upstreams::Asked };
     let fetcher = Fetcher::new(cache, chain, verifier, tasks.clone(), Arc::clone(&telemetry));
+    let fetcher = fetcher.with(upstreams);
     let (accounts, threads) = accounts(config, &clock, &telemetry)?;
     let private = config.private.iter().map(|bound| bound.prefix.as_str().to_owned()).collect();
     let gateway = Gateway::new(Parts {
@@ -122,11 +148,44 @@ pub async fn probe(
             .with_context(|| format!("identity.ldap {}", directory.name))?;
         said.extend(ldap.probe().await);
     }
+    said.extend(probe_shared(config, &tasks).await?);
     let jwt = Jwt::new(config.identity.jwt.clone(), &tasks, Arc::clone(&clock))?;
     said.extend(jwt.probe().await);
     let chain = chain(config, &via(config), &tasks, &clock)?;
     said.extend(upstream::probe::examine(&chain, clock.now()).await);
     Ok(said)
+}
+
+/// What Redis and the bucket say; nothing of them is needed to start, so nothing else would find it.
+async fn probe_shared(
+    config: &Config,
+    tasks: &Tasks,
+) -> anyhow::Result<Vec<(String, Result<(), String>)>> {
+    let telemetry = telemetry(config, None, &(Arc::new(SystemClock) as Arc<dyn Clock>))?;
+    let mut said = Vec::new();
+    if let Some(redis) = &config.redis {
+        let what = redis.nodes.iter().map(|node| format!("{}:{}", node.host, node.port));
+        let what = format!("redis {}", what.collect::<Vec<_>>().join(", "));
+        let link = RedisLink::new(redis, Arc::clone(&telemetry))?;
+        said.push((what, link.connect().await.map_err(|error| chain_text(&error))));
+    }
+    if let (Some(settings), Some(bucket)) =
+        (&config.cache.bucket, bucket(config, tasks, &telemetry)?)
+    {
+        let what = format!("bucket {} at {}", settings.name, settings.endpoint);
+        said.push((what, bucket.probe().await.map_err(|error| chain_text(&error))));
+    }
+    Ok(said)
+}
+
+/// Every lease that is held, and the time in seconds since 1970.
+pub async fn locks(config: &Config) -> anyhow::Result<(Vec<lease::Held>, u64)> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let redis = config.redis.as_ref();
+    let redis = redis.context("there is no [redis], so no node knows of another one's fetches")?;
+    let link = RedisLink::new(redis, telemetry(config, None, &clock)?)?;
+    link.connect().await?;
+    Ok((lease::held(&link).await?, clock.unix_seconds()))
 }
 
 /// Where the policy of a configuration comes from: a directory, or what is built in; and all that decides with it.
@@ -163,25 +222,6 @@ pub fn public_url(config: &Config) -> String {
         None => "localhost".to_owned(),
     };
     format!("{scheme}://{host}{}", config.server.base_path.trim_end_matches('/'))
-}
-
-fn telemetry(
-    config: &Config,
-    exporter: Option<&Exporter>,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Arc<Telemetry>> {
-    let names: Vec<_> = config.upstream.servers.iter().map(|server| server.name.clone()).collect();
-    let settings = &config.telemetry;
-    let sampler = Sampler::new(if exporter.is_some() { settings.trace_ratio } else { 0.0 })
-        .trusting(settings.trace_trusted.clone());
-    let mut telemetry = Telemetry::new(&names, sampler, Arc::clone(clock))?;
-    if let Some(exporter) = exporter {
-        telemetry = telemetry.exporting(exporter.clone());
-        if settings.trace_late {
-            telemetry = telemetry.keeping_late(settings.trace_slow);
-        }
-    }
-    Ok(Arc::new(telemetry))
 }
 
 /// Our mark in `Via`: the node's name alone may stand on two machines.
@@ -239,9 +279,7 @@ impl Making<'_> {
     fn source(&self, server: &UpstreamServer, care: &Arc<Care>) -> anyhow::Result<Source> {
         let Self { config, tasks, instance } = self;
         let limits = limits(&config.upstream);
-        // spools stand beside the blobs, so that a verified one can be moved without being copied
-        let spools: Arc<Path> = Arc::from(config.cache.dir.join("spool"));
-        std::fs::create_dir_all(&spools).with_context(|| spools.display().to_string())?;
+        let spools: Arc<Path> = Arc::from(spools(config)?);
         let url = match &server.place {
             Place::Directory(root) => {
                 let directory = Directory::new(root.clone(), limits, spools, (*tasks).clone());
@@ -295,19 +333,103 @@ fn bounds(care: &config::upstream::Care) -> Bounds {
     }
 }
 
+/// Keeps Redis up, listens to other nodes, and lets the stations hear what is theirs.
+fn connect(link: Option<RedisLink>, cache: &Arc<Cache>, tasks: &Tasks, telemetry: &Arc<Telemetry>) {
+    let Some(link) = link else { return };
+    let bus = Arc::new(Bus::over(link.clone(), Arc::clone(telemetry)));
+    let heard = bus.hear();
+    let _service = tasks.run("redis link", link.keep(tasks.clone()));
+    let _service = tasks.run("cluster bus", bus.keep(tasks.clone()));
+    let _service = tasks.run("news", hear(heard, Arc::clone(cache), tasks.clone()));
+}
+
+async fn hear(mut heard: Receiver<Message>, cache: Arc<Cache>, tasks: Tasks) {
+    loop {
+        let next = tokio::select! {
+            () = tasks.stop().cancelled() => return,
+            next = heard.recv() => next,
+        };
+        match next {
+            Ok(message) => act(&message, &cache).await,
+            Err(RecvError::Lagged(_)) => act(&Message::Missed, &cache).await,
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Who does what with news. Tokens and policies are read from files that each node looks at by itself, and so need
+/// no more than a word in the log; a station that wants to look sooner is called from here.
+async fn act(message: &Message, cache: &Cache) {
+    match message {
+        Message::Invalidate(begin) => cache.forget(begin).await,
+        Message::Missed => cache.distrust().await,
+        Message::TokenRevoked(what) | Message::PolicyRevision(what) => {
+            tracing::info!(?message, what, "another node has news");
+        }
+    }
+}
+
+/// The tiers, nearest first, and the way to Redis if there is one.
 fn cache(
     config: &Config,
+    directory: Blob,
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
     telemetry: &Arc<Telemetry>,
-) -> anyhow::Result<Cache> {
+) -> anyhow::Result<(Cache, Option<RedisLink>)> {
     let settings = &config.cache;
+    let freshness = freshness(settings);
     let memory = Memory::new(settings.memory, settings.max_object_memory, Arc::clone(telemetry));
-    let blob = Blob::open(&settings.dir, tasks.clone(), Arc::clone(telemetry))
-        .with_context(|| format!("cache.dir {}", settings.dir.display()))?;
-    let freshness = Freshness { mutable: settings.list_ttl, absent: settings.absent_ttl };
-    let tiers: Vec<Box<dyn crate::cache::tier::Tier>> = vec![Box::new(memory), Box::new(blob)];
-    Ok(Cache::new(tiers, freshness, Arc::clone(clock), Arc::clone(telemetry)))
+    let mut tiers: Vec<Box<dyn Tier>> = vec![Box::new(memory)];
+    let link = config.redis.as_ref().map(|redis| RedisLink::new(redis, Arc::clone(telemetry)));
+    let link = link.transpose()?;
+    if let (Some(redis), Some(link)) = (&config.redis, &link) {
+        let tier = Redis::new(link.clone(), redis.keep, freshness, Arc::clone(telemetry));
+        tiers.push(Box::new(tier));
+    }
+    tiers.push(Box::new(directory));
+    if let Some(bucket) = bucket(config, tasks, telemetry)? {
+        tiers.push(Box::new(Resting::new(bucket, Arc::clone(clock))));
+    }
+    let node = config.telemetry.node.clone();
+    let leases =
+        link.as_ref().map(|link| Leases::new(link.clone(), node, tasks.clone(), Arc::clone(clock)));
+    let rules = Rules { freshness, patience: config.upstream.zip_total_timeout };
+    Ok((Cache::new(tiers, rules, leases, Arc::clone(clock), Arc::clone(telemetry)), link))
+}
+
+fn freshness(settings: &config::cache::Cache) -> Freshness {
+    Freshness {
+        mutable: settings.list_ttl,
+        longest: settings.list_ttl_max,
+        absent: settings.absent_ttl,
+        meanwhile: settings.stale_while_revalidate,
+        on_error: settings.stale_if_error,
+    }
+}
+
+fn directory(config: &Config, tasks: &Tasks, telemetry: &Arc<Telemetry>) -> anyhow::Result<Blob> {
+    let settings = &config.cache;
+    Blob::open(&settings.dir, settings.max_size, tasks.clone(), Arc::clone(telemetry))
+        .with_context(|| format!("cache.dir {}", settings.dir.display()))
+}
+
+fn bucket(
+    config: &Config,
+    tasks: &Tasks,
+    telemetry: &Arc<Telemetry>,
+) -> anyhow::Result<Option<Blob>> {
+    let Some(settings) = &config.cache.bucket else { return Ok(None) };
+    let spools = Arc::from(spools(config)?);
+    let store = bucket::open(settings)?;
+    Ok(Some(Blob::bucket(store, spools, tasks.clone(), Arc::clone(telemetry))))
+}
+
+/// Spools stand beside the blobs, so that a verified one can be moved without being copied.
+fn spools(config: &Config) -> anyhow::Result<PathBuf> {
+    let spools = config.cache.dir.join("spool");
+    std::fs::create_dir_all(&spools).with_context(|| spools.display().to_string())?;
+    Ok(spools)
 }
 
 fn identity(

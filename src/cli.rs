@@ -7,10 +7,12 @@
 //! | 2 | the arguments or the configuration are wrong; nothing was started |
 //! | 3 | the answer is no: an expectation does not hold, a request is denied, two policies differ |
 
+mod cache;
 mod config;
 mod deny;
 mod dev;
 mod doctor;
+mod locks;
 mod login;
 mod metrics;
 mod policy;
@@ -54,6 +56,11 @@ enum Command {
     Metrics(metrics::MetricsCommand),
     /// Deny a module to everybody at once, list such denies, or lift one.
     Deny(deny::DenyCommand),
+    /// Fill the cache beforehand, carry it elsewhere, look into it.
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
+    /// Show who fetches what just now, of all nodes that share a Redis.
+    Locks(locks::Locks),
     /// Try a gateway as go would, look at go's settings, and say what to change.
     Doctor(doctor::Doctor),
     /// Keep a token for a gateway, read from standard input.
@@ -112,6 +119,8 @@ pub fn run(arguments: Vec<OsString>, environment: Vec<(String, String)>) -> Exit
         Command::Policy(command) => command.run(environment),
         Command::Metrics(command) => command.run(),
         Command::Deny(command) => command.run(environment),
+        Command::Cache(command) => command.run(environment),
+        Command::Locks(command) => command.run(environment),
         Command::Doctor(command) => command.run(&environment),
         Command::Login(command) => command.run(&environment),
         Command::Goauth(command) => command.run(&environment),

@@ -35,6 +35,7 @@ pub mod policy;
 pub mod private;
 pub mod problem;
 mod reader;
+pub mod redis;
 pub mod secret;
 pub mod server;
 pub mod show;
@@ -61,6 +62,7 @@ use crate::config::problem::Problem;
 use crate::config::problem::Problems;
 use crate::config::reader::Reader;
 use crate::config::reader::Surroundings;
+use crate::config::redis::Redis;
 use crate::config::server::Server;
 use crate::config::show::Shown;
 use crate::config::source::Origin;
@@ -88,6 +90,8 @@ pub struct Config {
     pub sumdb: Sumdb,
     /// `[cache]`.
     pub cache: Cache,
+    /// `[redis]`, if there is one.
+    pub redis: Option<Redis>,
     /// `[audit]`.
     pub audit: Audit,
     /// `[telemetry]`.
@@ -123,6 +127,7 @@ impl Config {
         }
         let sumdb = sumdb::read(&mut reader);
         let cache = cache::read(&mut reader);
+        let redis = redis::read(&mut reader);
         let audit = audit::read(&mut reader);
         let telemetry = telemetry::read(&mut reader);
         let shown = reader.finish().map_err(Problems::new)?;
@@ -136,6 +141,7 @@ impl Config {
                 upstream: upstream?,
                 sumdb: sumdb?,
                 cache: cache?,
+                redis: redis?,
                 audit: audit?,
                 telemetry: telemetry?,
                 shown,

@@ -96,6 +96,9 @@ pub enum Error {
     /// Only the tiers were to be asked, and they have none.
     #[error("no tier has it, and nobody else was to be asked")]
     NotHeld,
+    /// The gateway is offline, and no tier has it.
+    #[error("offline, and no tier has it")]
+    Offline,
     /// No upstream gave content.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -128,6 +131,7 @@ impl Error {
             | Self::PrivateLookup
             | Self::Absent(_)
             | Self::NotHeld
+            | Self::Offline
             | Self::Defect(_) => None,
         }
     }
@@ -153,6 +157,7 @@ impl Fault for Error {
             Self::Query | Self::Page(_) => Kind::Malformed,
             Self::PrivateLookup => Kind::Denied,
             Self::Loop => Kind::Upstream,
+            Self::Offline => Kind::Unavailable,
             Self::Absent(Absence { status: AbsentStatus::Gone, .. }) => Kind::Gone,
             Self::Absent(_) | Self::NotHeld => Kind::NotFound,
             other => other.inner().map_or(Kind::Internal, Fault::kind),
@@ -167,6 +172,11 @@ impl Fault for Error {
             Self::PrivateLookup => concat!(
                 "names of private modules are not sent to a checksum database:\n",
                 "set GONOSUMDB to their prefixes (curl HOST/-/env prints it)"
+            )
+            .into(),
+            Self::Offline => concat!(
+                "the gateway is offline (offline = true) and does not hold this:\n",
+                "its operators can add it with modgate cache import"
             )
             .into(),
             Self::NotHeld => "not found: temporarily unavailable".into(),

@@ -22,8 +22,8 @@
 //! | 9 | [`app`], [`lifecycle`] | assembly: the only place that names concrete parts |
 //! | 8 | [`server`] | transport: the only place with HTTP types |
 //! | 6 | [`gateway`] | the journey |
-//! | 5 | [`identity`], [`policy`], [`sumdb`], [`upstream`], [`cache`], [`audit`] | stations, blind to each other |
-//! | 4 | [`egress`], [`tasks`], [`breaker`] | the only way out, the only place that spawns, whom to leave alone |
+//! | 5 | [`identity`], [`policy`], [`sumdb`], [`upstream`], [`cache`], [`audit`], [`cluster`] | stations, blind to each other |
+//! | 4 | [`egress`], [`link`], [`tasks`], [`breaker`] | the only way out, the only way to Redis, the only place that spawns, whom to leave alone |
 //! | 3 | [`telemetry`] | what can be observed, declared once |
 //! | 2 | [`config`] | settings, and every problem with them |
 //! | 1 | [`goproxy`] | the protocol: formats and words, pure |
@@ -68,6 +68,7 @@ pub mod breaker;
 pub mod cache;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod content;
 pub mod egress;
@@ -78,6 +79,7 @@ pub mod head;
 pub mod identity;
 pub mod kept;
 pub mod lifecycle;
+pub mod link;
 pub mod policy;
 pub mod server;
 pub mod sumdb;

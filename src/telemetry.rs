@@ -32,6 +32,7 @@ pub mod record;
 pub mod trace;
 
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::BuildError;
@@ -43,6 +44,7 @@ use crate::telemetry::labels::Exported;
 use crate::telemetry::labels::Sampling;
 use crate::telemetry::labels::Signal;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::RedisMetrics;
 use crate::telemetry::metrics::UpstreamMetrics;
 use crate::telemetry::page::Page;
 use crate::telemetry::record::Record;
@@ -57,6 +59,7 @@ use crate::telemetry::trace::sampler::Sampler;
 pub struct Telemetry {
     metrics: Metrics,
     upstreams: Vec<(String, UpstreamMetrics)>,
+    redis: OnceLock<RedisMetrics>,
     page: Page,
     sampler: Sampler,
     exporter: Option<Exporter>,
@@ -74,7 +77,8 @@ impl Telemetry {
         let (metrics, each, page) = metrics::install(upstreams)?;
         let upstreams = upstreams.iter().cloned().zip(each).collect();
         metrics.memory_limit.set((), process::memory_limit_bytes().unwrap_or_default());
-        Ok(Self { metrics, upstreams, page, sampler, exporter: None, late: None, clock })
+        let (redis, exporter, late) = (OnceLock::new(), None, None);
+        Ok(Self { metrics, upstreams, redis, page, sampler, exporter, late, clock })
     }
 
     /// The same, with the pipeline that sampled spans leave through.
@@ -101,6 +105,11 @@ impl Telemetry {
     /// The metrics of one upstream; `None` for a name that is not configured.
     pub fn upstream(&self, name: &str) -> Option<&UpstreamMetrics> {
         self.upstreams.iter().find(|(known, _)| known == name).map(|(_, metrics)| metrics)
+    }
+
+    /// The metrics of a Redis, which stand on the page from the first call on.
+    pub fn redis(&self) -> &RedisMetrics {
+        self.redis.get_or_init(|| self.page.redis())
     }
 
     /// The page of metrics.

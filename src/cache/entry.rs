@@ -1,4 +1,4 @@
-//! What a tier holds under a key: verified content or a remembered absence, and when it was stored.
+//! What a tier holds under a key: verified content or a remembered absence, since when, and for how long it is fresh.
 
 use crate::cache::Absence;
 use crate::sumdb::Verified;
@@ -8,8 +8,13 @@ use crate::sumdb::Verified;
 pub struct Entry {
     /// The answer.
     pub held: Held,
-    /// When it was stored, in seconds since 1970.
+    /// When it was fetched or found unchanged, in seconds since 1970.
     pub stored: u64,
+    /// For how many seconds from then on it is fresh, if it can change.
+    pub life: u64,
+    /// The token of the lease under which it was fetched; 0 if there was none. An entry never replaces one with a
+    /// higher token in a tier that nodes share.
+    pub fence: u64,
 }
 
 /// The two things worth remembering.

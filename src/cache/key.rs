@@ -5,9 +5,11 @@ use std::fmt;
 use crate::content::Sum;
 use crate::goproxy::artifact::Mutability;
 use crate::goproxy::request::ModuleRequest;
+use crate::goproxy::request::Request;
+use crate::goproxy::request::Routes;
 
 /// A cache key: the module's escaped path, `/@v/` or `/@latest`, and the escaped version with its suffix.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     text: String,
     mutability: Mutability,
@@ -25,6 +27,14 @@ impl Key {
         Self { text, mutability: artifact.mutability() }
     }
 
+    /// The key that a text is; `None` if it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        match Request::parse(&format!("/{text}"), &Routes::new("/", Vec::new())) {
+            Ok(Request::Module(asked)) => Some(Self::of(&asked)).filter(|key| key.text == text),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
     /// The key as text.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -33,6 +43,11 @@ impl Key {
     /// Whether the answer can change.
     pub fn mutability(&self) -> Mutability {
         self.mutability
+    }
+
+    /// Whether the answer is one of those that are small: anything but a zip.
+    pub fn is_small(&self) -> bool {
+        self.mutability == Mutability::Mutable || self.text.rsplit('.').next() != Some("zip")
     }
 
     /// The key as elements of a path in a store: readable where a store can hold it, hashed where an element is

@@ -58,7 +58,7 @@ impl Memory {
             return Err(TierError::Corrupt("a spooled body"));
         }
         let verified = Verified::restored(copied, verified.basis().clone());
-        Ok(Some(Entry { held: Held::Content(verified), stored: entry.stored }))
+        Ok(Some(Entry { held: Held::Content(verified), ..entry.clone() }))
     }
 }
 
@@ -80,7 +80,28 @@ impl Tier for Memory {
         })
     }
 
+    fn remove<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<bool, TierError>> {
+        Box::pin(async move { Ok(self.held.remove(key).await.is_some()) })
+    }
+
+    fn forget<'a>(&'a self, begin: &'a str) -> BoxFuture<'a, Result<usize, TierError>> {
+        Box::pin(async move {
+            let keys = self.held.iter().map(|(key, _)| key);
+            let keys: Vec<_> = keys.filter(|key| key.as_str().starts_with(begin)).collect();
+            for key in &keys {
+                self.held.invalidate(key.as_ref()).await;
+            }
+            // the size is known again only afterwards
+            self.held.run_pending_tasks().await;
+            Ok(keys.len())
+        })
+    }
+
     fn holds(&self) -> Option<(u64, u64)> {
         Some((self.held.entry_count(), self.held.weighted_size()))
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        self.held.policy().max_capacity()
     }
 }

@@ -18,6 +18,9 @@ pub enum TierError {
     /// Reading or writing failed.
     #[error("reading or writing failed")]
     Io(#[from] io::Error),
+    /// It failed several times, so it is not asked for a while.
+    #[error("the tier rests after failures")]
+    Resting,
     /// What was found is not what was stored; it has been removed.
     #[error("{0}: not what was stored; removed")]
     Corrupt(&'static str),
@@ -34,8 +37,21 @@ pub trait Tier: Send + Sync + fmt::Debug {
     /// Takes an entry, replacing any older one; a tier may decline what does not suit it.
     fn store<'a>(&'a self, key: &'a Key, entry: &'a Entry) -> BoxFuture<'a, Result<(), TierError>>;
 
+    /// Forgets an entry, and tells whether there was one.
+    fn remove<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<bool, TierError>>;
+
+    /// Forgets every entry whose key begins so, in a tier that is this node's alone; tells how many.
+    fn forget<'a>(&'a self, _begin: &'a str) -> BoxFuture<'a, Result<usize, TierError>> {
+        Box::pin(async { Ok(0) })
+    }
+
     /// Entries and bytes held, if the tier knows.
     fn holds(&self) -> Option<(u64, u64)> {
+        None
+    }
+
+    /// How many bytes it may hold, if it has a bound.
+    fn capacity(&self) -> Option<u64> {
         None
     }
 }

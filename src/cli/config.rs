@@ -13,7 +13,7 @@ use crate::lifecycle::Probed;
 /// Prints the effective configuration, or every problem of it.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CheckConfig {
-    /// Also ask every directory, issuer and upstream, and say what is wrong and what to do
+    /// Also ask every directory, issuer and upstream, Redis and the bucket, and say what is wrong and what to do
     #[arg(long)]
     probe: bool,
     /// Print a settings file with every key, its meaning and its default instead
@@ -34,7 +34,7 @@ impl CheckConfig {
     }
 }
 
-/// Asks everybody who judges credentials or has modules; one that cannot be asked is a failure.
+/// Asks everybody we depend on; one that cannot be asked is a failure.
 fn probe(config: &Config) -> Result<(), Failure> {
     let mut failed = 0;
     for Probed { what, said } in lifecycle::probe(config)? {
@@ -49,12 +49,35 @@ fn probe(config: &Config) -> Result<(), Failure> {
     if failed == 0 {
         return Ok(());
     }
-    Err(Failure::Failed(anyhow::anyhow!("{failed} of those whom modgate asks cannot be asked")))
+    Err(Failure::Failed(anyhow::anyhow!("{failed} of those we depend on cannot be asked")))
 }
 
 /// What to do about the commonest failures; the texts are those of TLS, sockets and directories.
 fn remedy(why: &str) -> &'static str {
     let known = [
+        ("NOAUTH", "it wants a password: set redis.password_file"),
+        ("WRONGPASS", "correct redis.username and redis.password_file"),
+        ("AuthenticationFailed", "correct redis.username and redis.password_file"),
+        ("authentication failed", "correct redis.username and redis.password_file"),
+        (
+            "NOPERM",
+            "give the user of redis.username the rights to keys and channels of redis.prefix",
+        ),
+        ("master name", "set redis.master to the name the sentinels know"),
+        ("NoSuchBucket", "there is no such bucket: correct cache.bucket.name, or make it"),
+        (
+            "RequestTimeTooSkewed",
+            "the clocks differ: set the clock of this machine (is NTP running?)",
+        ),
+        (
+            "SignatureDoesNotMatch",
+            "correct cache.bucket.secret_key_file; if it is right, compare the clocks",
+        ),
+        ("InvalidAccessKeyId", "correct cache.bucket.access_key_file"),
+        (
+            "AccessDenied",
+            "let the key read, write and delete in the bucket, or correct cache.bucket.name",
+        ),
         (
             "tls_expired:",
             "its certificate has expired or is not valid yet: renew it, or set this machine's clock",

@@ -201,6 +201,14 @@ fn first(text: &str) -> &str {
     text.lines().next().unwrap_or("no text")
 }
 
+/// The credentials for a gateway, if there are any.
+pub(in crate::cli) fn authorization(
+    gateway: &str,
+    environment: &[(String, String)],
+) -> Result<Option<String>, Failure> {
+    credentials(gateway, environment, &mut Findings::default())
+}
+
 /// What `go` would send: a kept token, or netrc.
 fn credentials(
     gateway: &str,

@@ -7,6 +7,7 @@ use crate::config::ldap;
 use crate::config::mtls;
 use crate::config::policy;
 use crate::config::private;
+use crate::config::redis;
 use crate::config::server;
 use crate::config::source::Form;
 use crate::config::state;
@@ -89,7 +90,7 @@ impl Key {
 }
 
 /// Every section, in the order of the example file.
-pub(in crate::config) const SECTIONS: [&Section; 15] = [
+pub(in crate::config) const SECTIONS: [&Section; 17] = [
     &state::SECTION,
     &server::SECTION,
     &identity::SECTION,
@@ -103,6 +104,8 @@ pub(in crate::config) const SECTIONS: [&Section; 15] = [
     &private::SECTION,
     &sumdb::SECTION,
     &cache::SECTION,
+    &cache::BUCKET,
+    &redis::SECTION,
     &audit::SECTION,
     &telemetry::SECTION,
 ];

@@ -359,7 +359,14 @@ fn the_example_file_still_loads_with_every_setting_uncommented() {
         setting.unwrap_or(line).replace("/etc/modgate", &here)
     };
     // a secret is given as itself or as a file, and users are found by a search or by a template
-    let once = ["password = ", "bind_password = ", "bind_template = "];
+    let once = [
+        "password = ",
+        "bind_password = ",
+        "bind_template = ",
+        "sentinel_password = ",
+        "access_key = ",
+        "secret_key = ",
+    ];
     let given_once = |line: &String| !once.iter().any(|other| line.starts_with(other));
     let example = crate::config::show::example();
     let lines: Vec<String> = example.lines().map(uncomment).filter(given_once).collect();
@@ -374,6 +381,10 @@ fn the_example_file_still_loads_with_every_setting_uncommented() {
         "idp-ca.pem",
         "clients-ca.pem",
         "clients.crl",
+        "redis-password",
+        "sentinel-password",
+        "s3-access-key",
+        "s3-secret-key",
     ] {
         world.write(file, "x", 0o600);
     }

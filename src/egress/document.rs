@@ -37,6 +37,15 @@ pub struct Document {
     pub max_age: Option<Duration>,
 }
 
+/// What the head of an answer told.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// The status.
+    pub status: u16,
+    /// `Cache-Status` (RFC 9211); empty if there was none.
+    pub cache_status: String,
+}
+
 impl Documents {
     /// A client that trusts the system's authorities and those of a PEM file.
     #[expect(clippy::disallowed_methods, reason = "the one door to the HTTP client")]
@@ -81,6 +90,20 @@ impl Documents {
         Ok((response.status().as_u16(), String::from_utf8_lossy(&text).into_owned()))
     }
 
+    /// Asks a gateway for the head of an answer, for as long as it may fetch what the answer holds.
+    pub async fn head(&self, url: Url, authorization: Option<&str>) -> Result<Told, EgressError> {
+        let late = |_| EgressError::Slow("answer", Attempt::TimeoutTotal);
+        let mut asked = self.0.head(url);
+        if let Some(authorization) = authorization {
+            asked = asked.header("authorization", authorization);
+        }
+        let asked = tokio::time::timeout(FETCH_PATIENCE, asked.send()).await.map_err(late)?;
+        let response = asked.map_err(EgressError::transport)?;
+        let header = response.headers().get("cache-status").and_then(|value| value.to_str().ok());
+        let cache_status = header.unwrap_or_default().to_owned();
+        Ok(Told { status: response.status().as_u16(), cache_status })
+    }
+
     /// Fetches a document of at most `limit` bytes; anything but 200 is an error.
     pub async fn get(
         &self,
@@ -123,3 +146,6 @@ fn max_age(control: &str) -> Option<Duration> {
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Of an answer that is shown.
 const TEXT_BYTES: usize = 64 * 1024;
+
+/// As long as a gateway may fetch a large zip.
+const FETCH_PATIENCE: Duration = Duration::from_mins(15);

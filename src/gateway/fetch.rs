@@ -7,10 +7,13 @@ use futures_util::FutureExt as _;
 
 use crate::cache::Cache;
 use crate::cache::Found;
+use crate::cache::Serve;
 use crate::cache::key::Key;
 use crate::content::Content;
 use crate::gateway::Error;
 use crate::gateway::fill::Fill;
+use crate::gateway::fill::Filled;
+use crate::gateway::fill::From;
 use crate::gateway::fill::Outcome;
 use crate::goproxy::request::FetchMode;
 use crate::goproxy::request::Request;
@@ -19,13 +22,24 @@ use crate::policy::decision::Permit;
 use crate::sumdb::Verified;
 use crate::sumdb::verifier::Verifier;
 use crate::tasks::Tasks;
+use crate::tasks::flights::Flight;
 use crate::tasks::flights::Flights;
 use crate::tasks::flights::Role;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::CacheResult;
+use crate::telemetry::labels::Tier;
 use crate::telemetry::record::Record;
 use crate::telemetry::trace::Stage;
 use crate::upstream::Chain;
+
+/// Whether upstreams are asked at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upstreams {
+    /// For what no tier holds.
+    Asked,
+    /// Never: the gateway is offline.
+    Never,
+}
 
 /// The only station-keeper that holds a cache: it demands a permit for every look.
 #[derive(Debug)]
@@ -33,6 +47,7 @@ pub struct Fetcher {
     cache: Arc<Cache>,
     chain: Arc<Chain>,
     verifier: Verifier,
+    upstreams: Upstreams,
     flights: Flights<Key, Outcome>,
     tasks: Tasks,
     telemetry: Arc<Telemetry>,
@@ -47,7 +62,14 @@ impl Fetcher {
         tasks: Tasks,
         telemetry: Arc<Telemetry>,
     ) -> Self {
-        Self { cache, chain, verifier, flights: Flights::default(), tasks, telemetry }
+        let (upstreams, flights) = (Upstreams::Asked, Flights::default());
+        Self { cache, chain, verifier, upstreams, flights, tasks, telemetry }
+    }
+
+    /// The same, asking upstreams or not.
+    #[must_use]
+    pub fn with(self, upstreams: Upstreams) -> Self {
+        Self { upstreams, ..self }
     }
 
     /// Finds or fetches what a permit permits.
@@ -62,29 +84,61 @@ impl Fetcher {
             }
         };
         let key = Key::of(asked);
-        match self.cache.look(&key).await {
+        match self.cache.look_near(&key).await {
             Found::Fresh(verified, tier) => {
-                record.note(|facts| facts.tier = Some(tier));
-                self.found(record, CacheResult::Hit);
+                self.found(record, CacheResult::Hit, Some(tier));
                 Ok(verified)
             }
             Found::Absent(absence) => {
-                self.found(record, CacheResult::NegativeHit);
+                self.found(record, CacheResult::NegativeHit, None);
                 Err(Error::Absent(absence))
             }
-            Found::Nothing if asked.fetch == FetchMode::CacheOnly => {
-                self.found(record, CacheResult::Bypass);
-                Err(Error::NotHeld)
+            Found::Stale(_) | Found::Nothing
+                if self.upstreams == Upstreams::Never || asked.fetch == FetchMode::CacheOnly =>
+            {
+                self.held(key, record).await
             }
-            Found::Nothing => {
+            Found::Stale(stale) if stale.serve == Serve::Meanwhile => {
+                // renewed by a task of its own, which nobody waits for
+                let _renewing = self.board(&key, permit, record);
+                self.found(record, CacheResult::Stale, Some(stale.tier));
+                Ok(stale.verified)
+            }
+            Found::Stale(_) | Found::Nothing => {
                 record.step(Stage::Authorize, || permit.admitted().map_err(Error::from))?;
                 self.fill(key, permit, record).await
             }
         }
     }
 
-    async fn fill(&self, key: Key, permit: &Permit, record: &Record) -> Result<Verified, Error> {
-        let (flight, role) = self.flights.board(&key, |landing| {
+    /// Whatever a tier holds, however old: nobody else is asked.
+    async fn held(&self, key: Key, record: &Record) -> Result<Verified, Error> {
+        let cache = Arc::clone(&self.cache);
+        match self.tasks.run("look", async move { cache.look_far(&key).await }).await? {
+            Found::Fresh(verified, tier) => {
+                self.found(record, CacheResult::Hit, Some(tier));
+                Ok(verified)
+            }
+            Found::Stale(stale) => {
+                self.found(record, CacheResult::Stale, Some(stale.tier));
+                Ok(stale.verified)
+            }
+            Found::Absent(absence) => {
+                self.found(record, CacheResult::NegativeHit, None);
+                Err(Error::Absent(absence))
+            }
+            Found::Nothing => {
+                self.found(record, CacheResult::Bypass, None);
+                match self.upstreams {
+                    Upstreams::Asked => Err(Error::NotHeld),
+                    Upstreams::Never => Err(Error::Offline),
+                }
+            }
+        }
+    }
+
+    fn board(&self, key: &Key, permit: &Permit, record: &Record) -> (Flight<Outcome>, Role) {
+        self.flights.board(key, |landing| {
             let fill = Fill {
                 cache: Arc::clone(&self.cache),
                 chain: Arc::clone(&self.chain),
@@ -96,26 +150,43 @@ impl Fetcher {
             };
             let running = self.tasks.run("fill", fill.run(landing));
             async move { running.await.unwrap_or_else(|gone| Err(Error::Task(gone))) }.boxed()
-        });
-        match role {
-            Role::Leader => {
-                self.found(record, CacheResult::Miss);
-                flight.await
-            }
+        })
+    }
+
+    async fn fill(&self, key: Key, permit: &Permit, record: &Record) -> Result<Verified, Error> {
+        let (flight, role) = self.board(&key, permit, record);
+        let outcome = match role {
+            Role::Leader => flight.await,
             Role::Follower => {
-                self.found(record, CacheResult::Coalesced);
                 let waiters = &self.telemetry.metrics().fetch_waiters;
                 waiters.add((), 1.0);
                 let _left = OnDrop(|| waiters.add((), -1.0));
                 flight.await
             }
+        };
+        match (&outcome, role) {
+            (Ok(Filled { from: From::Tier(tier), .. }), _) => {
+                self.found(record, CacheResult::Hit, Some(*tier));
+            }
+            (Ok(Filled { from: From::Stale(tier), .. }), _) => {
+                self.found(record, CacheResult::Stale, Some(*tier));
+            }
+            (Err(Error::Absent(_)), _) => self.found(record, CacheResult::NegativeHit, None),
+            (Ok(_) | Err(_), Role::Leader) => self.found(record, CacheResult::Miss, None),
+            (Ok(_) | Err(_), Role::Follower) => self.found(record, CacheResult::Coalesced, None),
         }
+        outcome.map(|filled| filled.verified)
     }
 
     /// Answers of a checksum database: the client verifies them, so they pass through and no tier keeps them.
     async fn pass_through(&self, permit: &Permit, record: &Record) -> Result<Verified, Error> {
         let request = permit.request();
-        self.found(record, CacheResult::Bypass);
+        self.found(record, CacheResult::Bypass, None);
+        if self.upstreams == Upstreams::Never
+            && !matches!(request, Request::Sumdb(asked) if asked.ask == SumdbAsk::Supported)
+        {
+            return Err(Error::Offline);
+        }
         if let Request::Sumdb(asked) = request {
             match &asked.ask {
                 SumdbAsk::Lookup { path, .. } if self.chain.is_private(path.as_str()) => {
@@ -138,9 +209,12 @@ impl Fetcher {
         self.cache.report();
     }
 
-    fn found(&self, record: &Record, result: CacheResult) {
+    fn found(&self, record: &Record, result: CacheResult, tier: Option<Tier>) {
         self.telemetry.metrics().cache_requests.count((result,));
-        record.note(|facts| facts.cache = Some(result));
+        record.note(|facts| {
+            facts.cache = Some(result);
+            facts.tier = tier;
+        });
     }
 }
 

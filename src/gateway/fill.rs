@@ -6,7 +6,12 @@ use crate::cache::Absence;
 use crate::cache::AbsentStatus;
 use crate::cache::Cache;
 use crate::cache::Found;
+use crate::cache::Lead;
+use crate::cache::Stale;
 use crate::cache::key::Key;
+use crate::cache::lease::Lease;
+use crate::fault::Fault as _;
+use crate::fault::Kind;
 use crate::gateway::Error;
 use crate::policy::decision::Permit;
 use crate::sumdb::Verified;
@@ -14,6 +19,7 @@ use crate::sumdb::verifier::Verifier;
 use crate::tasks::flights::Landing;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::FillResult;
+use crate::telemetry::labels::Tier;
 use crate::telemetry::record::Record;
 use crate::telemetry::trace::Stage;
 use crate::upstream::Chain;
@@ -21,7 +27,25 @@ use crate::upstream::UpstreamError;
 use crate::upstream::attempt::Fetched;
 
 /// What a fill comes to.
-pub(in crate::gateway) type Outcome = Result<Verified, Error>;
+pub(in crate::gateway) type Outcome = Result<Filled, Error>;
+
+/// Content, and where a fill had it from.
+#[derive(Debug, Clone)]
+pub(in crate::gateway) struct Filled {
+    pub(in crate::gateway) verified: Verified,
+    pub(in crate::gateway) from: From,
+}
+
+/// Where content came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::gateway) enum From {
+    /// A tier, where it was fresh.
+    Tier(Tier),
+    /// A tier, where it was not, since it could not be renewed.
+    Stale(Tier),
+    /// Upstream.
+    Upstream,
+}
 
 /// One fill: a clone of the leader's permit, and the leader's record.
 #[derive(Debug)]
@@ -41,29 +65,50 @@ impl Fill {
     pub(in crate::gateway) async fn run(self, landing: Landing<Key, Outcome>) -> Outcome {
         let outcome = self.fill().await;
         let result = match &outcome {
-            Ok(_) => FillResult::Stored,
-            Err(Error::Absent(_) | Error::Upstream(UpstreamError::Absent { .. })) => {
-                FillResult::Absent
-            }
-            Err(_) => FillResult::Failed,
+            Ok(Filled { from: From::Tier(_), .. }) => None,
+            Ok(Filled { from: From::Upstream, .. }) => Some(FillResult::Stored),
+            Err(error) if is_absent(error) => Some(FillResult::Absent),
+            Ok(Filled { from: From::Stale(_), .. }) | Err(_) => Some(FillResult::Failed),
         };
-        let endpoint = self.permit.request().endpoint();
-        self.telemetry.metrics().cache_fills.count((endpoint, result));
+        if let Some(result) = result {
+            let endpoint = self.permit.request().endpoint();
+            self.telemetry.metrics().cache_fills.count((endpoint, result));
+        }
         drop(landing);
         outcome
     }
 
     async fn fill(&self) -> Outcome {
-        // another fill may have landed between our look and our take-off
-        match self.cache.look_again(&self.key).await {
-            Found::Fresh(verified, _tier) => return Ok(verified),
-            Found::Absent(absence) => return Err(Error::Absent(absence)),
-            Found::Nothing => {}
+        let stale = match self.cache.look_far(&self.key).await {
+            Found::Stale(stale) => Some(stale),
+            Found::Nothing => None,
+            found => return held(found),
+        };
+        let lease = match self.cache.lead(&self.key).await {
+            Lead::Found(found) => return held(found),
+            Lead::Leads(lease) => Some(lease),
+            Lead::Alone => None,
+        };
+        let outcome = self.fetch(stale.as_ref(), lease.as_ref()).await;
+        if let Some(lease) = lease
+            && outcome.as_ref().map_or_else(is_absent, |_| true)
+        {
+            lease.succeeded();
         }
+        match (outcome, stale) {
+            (Err(error), Some(stale)) if is_outage(&error) => {
+                tracing::warn!(key = %self.key, %error, "it cannot be renewed: serving what is held");
+                Ok(Filled { verified: stale.verified, from: From::Stale(stale.tier) })
+            }
+            (outcome, _) => outcome,
+        }
+    }
+
+    async fn fetch(&self, stale: Option<&Stale>, lease: Option<&Lease>) -> Outcome {
         let (request, record) = (self.permit.request(), &self.record);
         let fetched = record.stage(Stage::Upstream, self.chain.fetch(request, record)).await;
         if let Err(error) = &fetched {
-            self.remember(error).await;
+            self.remember(error, lease).await;
         }
         let Fetched { content, attempt } = fetched?;
         let verified = record.stage(Stage::Verify, self.verifier.verify(request, content)).await;
@@ -74,15 +119,36 @@ impl Fill {
             attempt.refused(check.attempt());
         }
         let verified = verified?;
-        self.cache.store(&self.key, &verified).await;
-        Ok(verified)
+        self.cache.store(&self.key, &verified, stale, lease).await;
+        Ok(Filled { verified, from: From::Upstream })
     }
 
     /// Remembers that there is none. A fault is never remembered.
-    async fn remember(&self, error: &UpstreamError) {
+    async fn remember(&self, error: &UpstreamError, lease: Option<&Lease>) {
         if let UpstreamError::Absent { gone, text } = error {
             let status = if *gone { AbsentStatus::Gone } else { AbsentStatus::NotFound };
-            self.cache.remember(&self.key, Absence { status, text: text.clone() }).await;
+            self.cache.remember(&self.key, Absence { status, text: text.clone() }, lease).await;
         }
     }
+}
+
+/// What another fill, or another node, has stored meanwhile.
+fn held(found: Found) -> Outcome {
+    match found {
+        Found::Fresh(verified, tier) => Ok(Filled { verified, from: From::Tier(tier) }),
+        Found::Stale(stale) => {
+            Ok(Filled { verified: stale.verified, from: From::Stale(stale.tier) })
+        }
+        Found::Absent(absence) => Err(Error::Absent(absence)),
+        Found::Nothing => Err(Error::NotHeld),
+    }
+}
+
+fn is_absent(error: &Error) -> bool {
+    matches!(error, Error::Absent(_) | Error::Upstream(UpstreamError::Absent { .. }))
+}
+
+/// Whether the upstreams could not be asked; what they said that is wrong or missing is no outage.
+fn is_outage(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Upstream | Kind::Timeout | Kind::Unavailable)
 }

@@ -261,6 +261,10 @@ impl Reply {
                 Some(tier) => write!(value, "; hit; detail={}", tier.text()),
                 None => write!(value, "; hit"),
             },
+            CacheResult::Stale => match facts.tier {
+                Some(tier) => write!(value, "; hit; ttl=-1; detail={}", tier.text()),
+                None => write!(value, "; hit; ttl=-1"),
+            },
             CacheResult::Coalesced => write!(value, "; fwd=uri-miss; collapsed"),
             CacheResult::Bypass => write!(value, "; fwd=bypass"),
             CacheResult::Miss => match self.code {

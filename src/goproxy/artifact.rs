@@ -21,7 +21,7 @@ pub enum Artifact {
 }
 
 /// Whether an answer can change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mutability {
     /// It can.
     Mutable,

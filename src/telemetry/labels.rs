@@ -29,7 +29,20 @@ macro_rules! label {
     };
 }
 
+mod cache;
 pub mod upstream;
+
+pub use crate::telemetry::labels::cache::CacheResult;
+pub use crate::telemetry::labels::cache::Direction;
+pub use crate::telemetry::labels::cache::EvictionCause;
+pub use crate::telemetry::labels::cache::FillResult;
+pub use crate::telemetry::labels::cache::Lookup;
+pub use crate::telemetry::labels::cache::News;
+pub use crate::telemetry::labels::cache::RedisGroup;
+pub use crate::telemetry::labels::cache::RedisResult;
+pub use crate::telemetry::labels::cache::Tier;
+pub use crate::telemetry::labels::cache::TierOperation;
+pub use crate::telemetry::labels::cache::TierResult;
 
 impl Label for Endpoint {
     const NAME: &'static str = "endpoint";
@@ -128,72 +141,6 @@ label! {
         ClientClosed = "client_closed",
         /// Reading the body failed on our side.
         BodyError = "body_error",
-    }
-}
-
-label! {
-    /// How content was found for one request.
-    CacheResult as "result" {
-        /// In a tier, and fresh.
-        Hit = "hit",
-        /// A remembered 404 or 410.
-        NegativeHit = "negative_hit",
-        /// Waited for somebody else's fill.
-        Coalesced = "coalesced",
-        /// Fetched.
-        Miss = "miss",
-        /// Not looked for in a tier.
-        Bypass = "bypass",
-    }
-}
-
-label! {
-    /// What became of one look into one tier.
-    Lookup as "result" {
-        /// Found, fresh.
-        Hit = "hit",
-        /// Found, too old.
-        Expired = "expired",
-        /// A remembered absence.
-        NegativeHit = "negative_hit",
-        /// Not there.
-        Miss = "miss",
-        /// The tier failed, or held something that is not what was stored.
-        Error = "error",
-    }
-}
-
-label! {
-    /// A cache tier, nearest first.
-    Tier as "tier" {
-        /// In this process.
-        Memory = "memory",
-        /// A directory or object store.
-        Blob = "blob",
-    }
-}
-
-label! {
-    /// Why an entry left a tier.
-    EvictionCause as "cause" {
-        /// To keep the bound.
-        Size = "size",
-        /// A newer one came.
-        Replaced = "replaced",
-        /// Its bytes were not those that were stored.
-        Corrupt = "corrupt",
-    }
-}
-
-label! {
-    /// What became of a fill.
-    FillResult as "result" {
-        /// Verified and stored.
-        Stored = "stored",
-        /// A remembered 404 or 410.
-        Absent = "absent",
-        /// Refused or not to be had.
-        Failed = "failed",
     }
 }
 

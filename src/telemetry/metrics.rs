@@ -25,6 +25,7 @@ use crate::telemetry::labels::AuthResult;
 use crate::telemetry::labels::CacheResult;
 use crate::telemetry::labels::Code;
 use crate::telemetry::labels::Decision;
+use crate::telemetry::labels::Direction;
 use crate::telemetry::labels::EvictionCause;
 use crate::telemetry::labels::Exported;
 use crate::telemetry::labels::FillResult;
@@ -34,12 +35,17 @@ use crate::telemetry::labels::KeyFetch;
 use crate::telemetry::labels::LdapLogin;
 use crate::telemetry::labels::Level;
 use crate::telemetry::labels::Lookup;
+use crate::telemetry::labels::News;
 use crate::telemetry::labels::Outcome;
+use crate::telemetry::labels::RedisGroup;
+use crate::telemetry::labels::RedisResult;
 use crate::telemetry::labels::Sampling;
 use crate::telemetry::labels::SecurityEvent;
 use crate::telemetry::labels::Signal;
 use crate::telemetry::labels::Sink;
 use crate::telemetry::labels::Tier;
+use crate::telemetry::labels::TierOperation;
+use crate::telemetry::labels::TierResult;
 use crate::telemetry::labels::policy::Candidate;
 use crate::telemetry::labels::policy::DecisionReason;
 use crate::telemetry::labels::policy::InForce;
@@ -159,6 +165,10 @@ catalogue! {
     counter cache_requests "modgate_cache_requests_total": Counters<(CacheResult,)>;
     /// Looks into each tier.
     counter cache_lookups "modgate_cache_lookups_total": Counters<(Tier, Lookup)>;
+    /// Time a tier took.
+    histogram cache_operation_seconds "modgate_cache_operation_duration_seconds": Histograms<(Tier, TierOperation, TierResult)>, in SERVE;
+    /// Bytes a tier may hold.
+    gauge cache_capacity "modgate_cache_capacity_bytes": Gauges<(Tier,)>;
     /// Bytes held by a tier that knows.
     gauge cache_bytes "modgate_cache_bytes": Gauges<(Tier,)>;
     /// Entries held by a tier that knows.
@@ -249,6 +259,23 @@ catalogue! {
 }
 
 catalogue! {
+    /// The metrics of a Redis; they stand on the page only where one is configured.
+    RedisMetrics, REDIS_ENTRIES:
+    /// Commands, by what they do and what became of them.
+    counter commands "modgate_redis_commands_total": Counters<(RedisGroup, RedisResult)>;
+    /// Time of a command.
+    histogram seconds "modgate_redis_command_duration_seconds": Histograms<(RedisGroup,)>, in SERVE;
+    /// Whether there is a connection on which commands are tried.
+    gauge up "modgate_redis_up": Gauges<()>;
+    /// How often a connection was made, the first one included.
+    counter reconnects "modgate_redis_reconnects_total": Counters<()>;
+    /// News that nodes tell each other.
+    counter news "modgate_cluster_messages_total": Counters<(News, Direction)>;
+    /// How often news was missed, so that what it may have been about was distrusted.
+    counter gaps "modgate_cluster_gaps_total": Counters<()>;
+}
+
+catalogue! {
     /// Which build this is.
     BuildMetrics, BUILD_ENTRIES by "version":
     /// Always 1; the labels say which build this is.
@@ -257,7 +284,8 @@ catalogue! {
 
 /// The whole catalogue, for the page of metrics and for the contracts.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
-    ENTRIES.iter().chain(UPSTREAM_ENTRIES).chain(BUILD_ENTRIES).chain(PAGE_ENTRIES)
+    let ours = ENTRIES.iter().chain(UPSTREAM_ENTRIES).chain(REDIS_ENTRIES);
+    ours.chain(BUILD_ENTRIES).chain(PAGE_ENTRIES)
 }
 
 /// What the page itself adds, and the kernel's numbers.
@@ -281,6 +309,14 @@ const fn plain(name: &'static str, kind: &'static str, help: &'static str) -> En
 const NAMES_LIMIT: usize = 32;
 /// What the rest is called.
 const OTHER: &str = "_other";
+
+impl Page {
+    /// Registers what is a Redis'.
+    pub(in crate::telemetry) fn redis(&self) -> RedisMetrics {
+        let on = Registry { recorder: self.recorder.as_ref(), exemplars: &self.exemplars };
+        RedisMetrics::register(&on, &[])
+    }
+}
 
 /// Registers the catalogue, once for each configured upstream what is an upstream's.
 pub(in crate::telemetry) fn install(
@@ -335,7 +371,9 @@ mod tests {
     fn every_series_is_on_the_page_from_the_first_scrape() {
         let (_, _, page) = install(&["athens".to_owned()]).unwrap();
         let page = page.render(page::Format::Text);
-        for entry in entries().filter(|entry| entry.kind != "histogram") {
+        let optional = |entry: &Entry| REDIS_ENTRIES.iter().any(|one| one.name == entry.name);
+        let always = entries().filter(|entry| !optional(entry));
+        for entry in always.filter(|entry| entry.kind != "histogram") {
             assert!(page.contains(entry.name), "{}", entry.name);
         }
         assert!(
@@ -350,6 +388,7 @@ mod tests {
         let names: Vec<_> = (0..40).map(|number| format!("upstream-{number}")).collect();
         for (count, budget) in [(4, 5000), (40, 20_000)] {
             let (_, _, page) = install(names.get(..count).unwrap()).unwrap();
+            let _redis = page.redis();
             let page = page.render(page::Format::Text);
             let lines: Vec<_> =
                 page.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();

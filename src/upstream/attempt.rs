@@ -128,7 +128,8 @@ impl<'a> Asking<'a> {
         if self.patience == Patience::GoOn || end >= self.until {
             return Err(self.failed(self.unasked(SourceError::Quiet)));
         }
-        tokio::time::sleep_until(end).await;
+        // everybody who waits would come at once
+        tokio::time::sleep_until(end + retry::pause(1)).await;
         Ok(())
     }
 
@@ -177,9 +178,10 @@ impl<'a> Asking<'a> {
         if rests || tried >= self.upstream.source.attempts() {
             return None;
         }
-        let pause = retry::pause(tried);
-        let earliest = care.quiet.end().unwrap_or_else(Instant::now) + pause;
-        if earliest >= self.until || !care.budget.spend() {
+        let (quiet, pause) = (care.quiet.end(), retry::pause(tried));
+        let goes_on = self.patience == Patience::GoOn && quiet.is_some();
+        let earliest = quiet.unwrap_or_else(Instant::now) + pause;
+        if goes_on || earliest >= self.until || !care.budget.spend() {
             return None;
         }
         if let Some(metrics) = care.metrics() {
@@ -188,9 +190,9 @@ impl<'a> Asking<'a> {
         Some(pause)
     }
 
-    /// An attempt that was not made is accounted for like one that was.
+    /// An attempt that was not made is accounted for like one that was, but took no time.
     fn unasked(&self, error: SourceError) -> SourceError {
-        self.upstream.care.attempted(self.record, error.attempt(), Duration::ZERO);
+        self.upstream.care.unasked(self.record, error.attempt());
         error
     }
 

@@ -84,6 +84,12 @@ impl Care {
         self.count(word, took);
     }
 
+    /// Accounts for an attempt that was not made.
+    pub(in crate::upstream) fn unasked(&self, record: &Record, word: Attempt) {
+        record.attempt(&self.name, word);
+        self.telemetry.attempted(&self.name, word);
+    }
+
     /// Counts one attempt; what the record says stays.
     pub(in crate::upstream) fn count(&self, word: Attempt, took: Duration) {
         self.telemetry.attempted(&self.name, word);

@@ -119,7 +119,7 @@ fn resolve(directory: &str, target: &str) -> Option<String> {
 }
 
 /// The modules that answer a question of their own, and say at their head which.
-const STATIONS: [&str; 13] = [
+const STATIONS: [&str; 14] = [
     "lib",
     "server",
     "gateway",
@@ -133,6 +133,7 @@ const STATIONS: [&str; 13] = [
     "telemetry",
     "config",
     "goproxy",
+    "cluster",
 ];
 /// Fewer lines cannot say the question, the rule, the refusals and how it fails.
 const ESSAY_LINES: usize = 15;

@@ -145,8 +145,8 @@ const LAYERS: [(u8, &[&str]); 10] = [
     (9, &["app", "lifecycle"]),
     (8, &["server"]),
     (6, &["gateway"]),
-    (5, &["identity", "policy", "sumdb", "upstream", "cache", "audit"]),
-    (4, &["egress", "tasks", "breaker"]),
+    (5, &["identity", "policy", "sumdb", "upstream", "cache", "audit", "cluster"]),
+    (4, &["egress", "link", "tasks", "breaker"]),
     (3, &["telemetry"]),
     (2, &["config"]),
     (1, &["goproxy"]),
@@ -154,7 +154,9 @@ const LAYERS: [(u8, &[&str]); 10] = [
 ];
 
 /// What one module may name on its own layer.
-const EDGES: [(&str, &str); 4] = [
+const EDGES: [(&str, &str); 5] = [
+    // the service that keeps a connection ends with the tasks
+    ("link", "tasks"),
     // the binary is nothing but its command line
     ("main", "cli"),
     // the end of a process is told in terms of what was assembled
@@ -203,12 +205,13 @@ const DOORS: &[(&str, Reach)] = &[
     ("jsonwebtoken", Reach::In(&["src/identity"])),
     ("casbin", Reach::In(&["src/policy"])),
     ("notify", Reach::In(&["src/lifecycle"])),
+    ("redis", Reach::In(&["src/link"])),
     ("quick_cache", Reach::In(&["src/policy", "src/identity"])),
     ("governor", Reach::In(&["src/identity/attempts.rs"])),
     ("x509_parser", Reach::In(&["src/server/tls.rs"])),
     ("ldap3", Reach::In(&["src/identity/ldap.rs", "src/identity/ldap"])),
-    ("moka", Reach::In(&["src/cache/memory.rs"])),
-    ("object_store", Reach::In(&["src/cache/blob.rs"])),
+    ("moka", Reach::In(&["src/cache/memory.rs", "src/cache/shelf.rs"])),
+    ("object_store", Reach::In(&["src/cache/blob.rs", "src/cache/bucket.rs"])),
     // spools; and files that are replaced whole
     (
         "tempfile",

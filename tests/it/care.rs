@@ -78,6 +78,9 @@ fn after_a_bar_nobody_waits_for_an_upstream_that_wants_quiet() {
     assert_eq!(gateway.client().get("/example.com/lib/@v/list").status, 200);
     assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
     assert_eq!(first.asked(), [INFO]);
+    // the wish was no reason to repeat, either: one attempt each
+    let event = gateway.audited(1, "the first", |event| event["event"] == "module.info");
+    assert_eq!(event[0]["upstream"]["attempts"], 2);
 }
 
 #[test]

@@ -10,13 +10,19 @@ pub(crate) mod faults;
 pub(crate) mod gateway;
 pub(crate) mod go;
 pub(crate) mod issuer;
+pub(crate) mod load;
 pub(crate) mod monitoring;
 pub(crate) mod nginx;
 pub(crate) mod panels;
+pub(crate) mod redis;
+pub(crate) mod s3;
 pub(crate) mod slapd;
 pub(crate) mod tree;
 pub(crate) mod upstream;
 
+use std::net::TcpListener;
+use std::sync::atomic::AtomicU16;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -26,5 +32,19 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(begun.elapsed() < Duration::from_secs(20), "never happened: {what}");
         std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// A free loopback port that no outgoing connection is given meanwhile: below the range from which Linux takes those.
+pub(crate) fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        // several test binaries may run at once: each begins elsewhere
+        let begin = u16::try_from(std::process::id() % 160).unwrap() * 100;
+        let port = 15_000 + (begin + next) % 16_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }

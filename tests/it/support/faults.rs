@@ -20,6 +20,7 @@ use super::gateway::Gateway;
 use super::gateway::Setup;
 use super::monitoring::Monitoring;
 use super::monitoring::Told;
+use super::redis::Redis;
 use super::slapd::People;
 use super::slapd::Slapd;
 use super::tree::Tree;
@@ -57,6 +58,7 @@ pub(crate) struct World {
     /// With the files that it serves.
     upstream: (Upstream, Tree),
     slapd: Slapd,
+    redis: Redis,
     to_upstream: Cable,
     to_collector: Cable,
     load: Load,
@@ -170,14 +172,16 @@ impl World {
         let (to_upstream, to_collector) = (Cable::to(&upstream.url()), Cable::to(&collector.url()));
         let policy = tempfile::tempdir().unwrap();
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"), policy.path());
+        let redis = Redis::start();
         let settings = format!(
             "[identity]\nsource_rate = 200\n{}\n\
              [[private]]\nprefix = \"corp.example\"\nupstreams = [\"inner\"]\n\
              [[upstream.servers]]\nname = \"inner\"\nurl = \"{}\"\nallow_redirect_hosts = [\"*\"]\n\
-             [policy]\ndir = \"{}\"\n\
+             {}\n[policy]\ndir = \"{}\"\n\
              [telemetry]\notlp_endpoint = \"{}\"\ntrace_ratio = 0.2\n",
             slapd.settings("cache_ttl = \"1s\"\nfailure_ttl = \"1s\""),
             upstream.url(),
+            redis.settings(),
             policy.path().display(),
             to_collector.url(),
         );
@@ -192,6 +196,7 @@ impl World {
             gateway,
             upstream: (upstream, tree),
             slapd,
+            redis,
             to_upstream,
             to_collector,
             load,

@@ -69,15 +69,21 @@ impl Setup {
         self.start_in(&[])
     }
 
+    /// The same, started by another command, which becomes the gateway.
+    pub(crate) fn start_within(self, wrapper: &[&str]) -> Gateway {
+        std::fs::write(self.directory.path().join("modgate.toml"), &self.settings).unwrap();
+        launch_in(&self.directory, &self.chain, &[], wrapper)
+    }
+
     /// The same, with an environment.
     pub(crate) fn start_in(self, environment: &[(String, String)]) -> Gateway {
         std::fs::write(self.directory.path().join("modgate.toml"), &self.settings).unwrap();
-        launch_in(&self.directory, &self.chain, environment)
+        launch_in(&self.directory, &self.chain, environment, &[])
     }
 }
 
 fn launch(directory: &Arc<tempfile::TempDir>, chain: &str) -> Gateway {
-    launch_in(directory, chain, &[])
+    launch_in(directory, chain, &[], &[])
 }
 
 /// Starts it with an environment; an empty chain leaves the choice to it.
@@ -85,9 +91,16 @@ fn launch_in(
     directory: &Arc<tempfile::TempDir>,
     chain: &str,
     environment: &[(String, String)],
+    wrapper: &[&str],
 ) -> Gateway {
     let upstream: &[&str] = if chain.is_empty() { &[] } else { &["--upstream", chain] };
-    let mut child = modgate()
+    let mut command = modgate();
+    if let Some((first, rest)) = wrapper.split_first() {
+        let binary = command.get_program().to_owned();
+        command = Command::new(first);
+        command.args(rest).arg(binary);
+    }
+    let mut child = command
         .current_dir(directory.path())
         .args(["serve", "--dev", "--listen", "127.0.0.1:0"])
         .args(upstream)
@@ -291,6 +304,11 @@ impl Gateway {
     /// How many threads it has.
     pub(crate) fn threads(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count()
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by its name, such as TERM.

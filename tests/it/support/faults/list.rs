@@ -125,6 +125,13 @@ fn more() -> Vec<Fault> {
             alerts: &[("ModgateLdapFailing", "")],
         },
         Fault {
+            what: "redis-server stopped",
+            form: Form::Long,
+            inject: |world| world.redis.stop(),
+            heal: |world| world.redis.start_again(),
+            alerts: &[("ModgateRedisDown", "")],
+        },
+        Fault {
             what: "wrong passwords",
             form: Form::Long,
             inject: |world| {

@@ -1,0 +1,130 @@
+//! What one node is told, all hear: at once if all is well, a second later if the word was lost, and never wrongly.
+
+use crate::support::gateway::Gateway;
+use crate::support::gateway::Setup;
+use crate::support::gateway::modgate;
+use crate::support::redis::Redis;
+use crate::support::tree::Tree;
+use crate::support::until;
+use crate::support::upstream::Upstream;
+
+const MOD: &str = "/example.com/lib/@v/v1.0.0.mod";
+const ZIP: &str = "/example.com/lib/@v/v1.0.0.zip";
+const LIST: &str = "/example.com/lib/@v/list";
+
+struct World {
+    _tree: Tree,
+    upstream: Upstream,
+    redis: Redis,
+    nodes: [Gateway; 2],
+}
+
+/// Two nodes that hold a go.mod, a list and a zip.
+fn world() -> World {
+    let mut tree = Tree::new();
+    tree.module_of_size("example.com/lib", "v1.0.0", &[], 300_000);
+    let upstream = Upstream::serve(tree.path());
+    let redis = Redis::start();
+    let nodes = [(), ()].map(|()| Setup::over(&upstream.url()).with(&redis.settings()).start());
+    for node in &nodes {
+        until("Redis is up", || node.metric("modgate_redis_up") > 0.5);
+        for path in [MOD, LIST, ZIP] {
+            assert_eq!(node.client().get(path).status, 200);
+        }
+    }
+    // small bodies through Redis, the zip in each node's own directory
+    assert_eq!(upstream.asked().len(), 4);
+    World { _tree: tree, upstream, redis, nodes }
+}
+
+impl World {
+    /// `modgate cache purge` beside the first node.
+    fn purge(&self) {
+        let home = self.nodes[0].state();
+        let output = modgate()
+            .current_dir(home.parent().unwrap())
+            .args(["cache", "purge", "example.com/lib"])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(told.contains("was told to forget it"), "{told}");
+    }
+
+    fn heard(&self, node: usize) -> f64 {
+        let labels = "{kind=\"invalidate\",direction=\"received\"}";
+        self.nodes[node].metric(&format!("modgate_cluster_messages_total{labels}"))
+    }
+
+    /// Both nodes must fetch again: the go.mod one of them, since the other finds it in Redis; the zip both.
+    fn is_fetched_again(&self, times: usize) {
+        for node in &self.nodes {
+            for path in [MOD, ZIP] {
+                assert_eq!(node.client().get(path).status, 200);
+            }
+        }
+        assert_eq!(self.upstream.count(".mod"), times);
+        assert_eq!(self.upstream.count(".zip"), times * 2);
+    }
+}
+
+#[test]
+fn a_purge_reaches_the_memory_and_the_directory_of_every_node() {
+    let world = world();
+    world.purge();
+    for node in 0..2 {
+        until("a node forgets", || world.heard(node) > 0.5);
+        for tier in ["memory", "blob"] {
+            let series =
+                format!("modgate_cache_evictions_total{{tier=\"{tier}\",cause=\"purged\"}}");
+            // the directory of the first node was purged by the command itself
+            if (node, tier) != (0, "blob") {
+                until("it counts what it forgot", || world.nodes[node].metric(&series) > 0.5);
+            }
+        }
+    }
+    world.is_fetched_again(2);
+}
+
+#[test]
+fn news_that_was_not_published_is_found_by_polling() {
+    let world = world();
+    // the generation moves and nobody is woken: as if the message had been lost
+    let message = "{\"v\":1,\"from\":\"x\",\"kind\":\"invalidate\",\"what\":\"example.com/lib/@\"}";
+    let tell = |number: &str| {
+        world.redis.cli(&["LPUSH", "modgate:news:{bus}", &format!("{number}|{message}")]);
+        world.redis.cli(&["SET", "modgate:generation:{bus}", number]);
+    };
+    for number in 1..=3 {
+        tell(&(1000 + number).to_string());
+        for node in 0..2 {
+            until("the news is found", || world.heard(node) > f64::from(number) - 0.5);
+        }
+    }
+    for node in &world.nodes {
+        assert!(node.metric("modgate_cluster_gaps_total") < 0.5);
+    }
+}
+
+#[test]
+fn a_node_that_missed_news_distrusts_what_it_has_in_memory() {
+    let world = world();
+    world.purge();
+    for node in 0..2 {
+        until("a node forgets", || world.heard(node) > 0.5);
+    }
+    world.is_fetched_again(2);
+    // Redis loses everything, generations as well
+    world.redis.cli(&["FLUSHALL"]);
+    for node in &world.nodes {
+        until("a gap is noticed", || node.metric("modgate_cluster_gaps_total") > 0.5);
+    }
+    for node in &world.nodes {
+        until("the memory is empty", || node.metric("modgate_cache_bytes{tier=\"memory\"}") < 0.5);
+    }
+    // and what comes afterwards is heard
+    world.purge();
+    for node in 0..2 {
+        until("a node hears again", || world.heard(node) > 1.5);
+    }
+}

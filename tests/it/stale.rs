@@ -1,0 +1,100 @@
+//! What can change is asked for again, in time and without making anybody wait; what cannot be asked for stands in.
+
+use crate::support::gateway::Gateway;
+use crate::support::gateway::Setup;
+use crate::support::tree::Tree;
+use crate::support::until;
+use crate::support::upstream::Instead;
+use crate::support::upstream::Upstream;
+
+const LIST: &str = "/example.com/lib/@v/list";
+
+fn world() -> (Tree, Upstream) {
+    let mut tree = Tree::new();
+    tree.module("example.com/lib", "v1.0.0", &[]);
+    let upstream = Upstream::serve(tree.path());
+    (tree, upstream)
+}
+
+fn found(gateway: &Gateway, result: &str) -> f64 {
+    gateway.metric(&format!("modgate_cache_requests_total{{result=\"{result}\"}}"))
+}
+
+#[test]
+fn a_list_that_ran_out_is_given_at_once_while_it_is_renewed() {
+    let (mut tree, upstream) = world();
+    let settings = "[cache]\nlist_ttl = \"1s\"\nstale_while_revalidate = \"1h\"\n";
+    let gateway = Setup::over(&upstream.url()).with(settings).start();
+    let client = gateway.client();
+    assert_eq!(client.get(LIST).text(), "v1.0.0\n");
+    tree.module("example.com/lib", "v1.1.0", &[]);
+    // the upstream does not answer, and nobody waits for it
+    upstream.hold();
+    until("the list has run out", || {
+        let answer = client.get(LIST);
+        assert_eq!((answer.status, answer.text().as_str()), (200, "v1.0.0\n"));
+        answer.header("cache-status").contains("ttl=-1")
+    });
+    until("it is being renewed", || upstream.count("/list") == 2);
+    upstream.release();
+    until("the new list is served", || client.get(LIST).text() == "v1.0.0\nv1.1.0\n");
+    assert!(found(&gateway, "stale") > 0.5);
+}
+
+#[test]
+fn a_list_stands_in_while_no_upstream_can_be_asked_and_no_longer() {
+    let (_tree, upstream) = world();
+    let settings =
+        "[cache]\nlist_ttl = \"1s\"\nabsent_ttl = \"1s\"\nstale_while_revalidate = \"1ms\"\n";
+    let gateway = Setup::over(&upstream.url()).with(settings).start();
+    let client = gateway.client();
+    assert_eq!(client.get(LIST).text(), "v1.0.0\n");
+    upstream.instead(LIST, Some(Instead::Status(500, "no")));
+    until("the upstream was asked again", || {
+        let answer = client.get(LIST);
+        assert_eq!((answer.status, answer.text().as_str()), (200, "v1.0.0\n"));
+        found(&gateway, "stale") > 0.5
+    });
+    assert!(upstream.count("/list") >= 2);
+    // that there is none any more is no outage
+    upstream.instead(LIST, Some(Instead::Status(404, "not found: no such module")));
+    until("the absence is passed on", || client.get(LIST).status == 404);
+    // and an absence is soon asked about again
+    upstream.instead(LIST, None);
+    until("it is there again", || client.get(LIST).status == 200);
+}
+
+#[test]
+fn a_fault_is_never_remembered() {
+    let (_tree, upstream) = world();
+    let gateway = Setup::over(&upstream.url()).with("[cache]\nabsent_ttl = \"1h\"\n").start();
+    let client = gateway.client();
+    for fault in [Instead::Status(500, "no"), Instead::Hang, Instead::Bytes(b"<html>".to_vec())] {
+        for path in ["/example.com/lib/@v/v1.0.0.info", "/example.com/lib/@latest"] {
+            upstream.instead(path, Some(fault.clone()));
+            assert_eq!(client.get(path).status, 502, "{path} {fault:?}");
+            upstream.instead(path, None);
+        }
+    }
+    assert_eq!(client.get("/example.com/lib/@v/v1.0.0.info").status, 200);
+}
+
+#[test]
+fn a_list_that_does_not_change_is_asked_for_less_and_less() {
+    let (_tree, upstream) = world();
+    let settings =
+        "[cache]\nlist_ttl = \"1s\"\nlist_ttl_max = \"1h\"\nstale_while_revalidate = \"1ms\"\n";
+    let gateway = Setup::over(&upstream.url()).with(settings).start();
+    let client = gateway.client();
+    let mut waits = Vec::new();
+    for times in 1..=4 {
+        let begun = std::time::Instant::now();
+        until("the list is fetched", || {
+            assert_eq!(client.get(LIST).status, 200);
+            upstream.count("/list") == times
+        });
+        waits.push(begun.elapsed());
+    }
+    // the first is cold; then about 1, 2 and 4 seconds
+    assert!(waits[3] > waits[1] * 2, "{waits:?}");
+}
