@@ -73,9 +73,11 @@ fn a_trace_shows_each_stage_each_tier_and_each_attempt_below_its_root() {
         assert_eq!(named(&spans, stage).parent, root.id, "{stage}");
     }
     let fetch = named(&spans, "fetch");
-    let tiers: Vec<_> = spans.iter().filter(|span| span.name == "cache get").collect();
-    let below = |span: &&&Span| span.parent == fetch.id;
-    assert_eq!(tiers.iter().filter(below).count(), 2, "{tiers:#?}");
+    for tier in ["memory", "blob"] {
+        let is_it = |span: &&Span| span.name == "cache get" && span.attribute("modgate.cache.tier") == tier;
+        let look = spans.iter().find(is_it).unwrap_or_else(|| panic!("no look into {tier}"));
+        assert_eq!(look.parent, fetch.id, "{tier}");
+    }
     let attempts: Vec<_> = spans.iter().filter(|span| span.name == "attempt").collect();
     assert_eq!(attempts.len(), 2, "asked again once");
     for (count, attempt) in attempts.iter().enumerate() {
