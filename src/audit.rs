@@ -17,7 +17,9 @@
 //! **Limits of this version.** One event at the end of each answer in `written` mode (the operating system has it); two
 //! phases, the hash chain, signed checkpoints and queries come to this station next.
 
+pub mod act;
 pub mod event;
+pub mod name;
 pub mod segment;
 pub mod writer;
 

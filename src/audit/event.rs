@@ -1,6 +1,11 @@
 //! One event of the audit, schema version 1: member order is fixed, absent members are absent, every string is encoded.
 
 use serde::Serialize;
+use serde::Serializer;
+
+use crate::audit::name::Code;
+use crate::audit::name::Name;
+use crate::audit::name::Outcome;
 
 /// What happened. The writer adds sequence number, node and boot.
 #[derive(Debug, Clone, Serialize)]
@@ -9,6 +14,8 @@ pub struct Event {
     pub time: String,
     /// A stable name, such as `module.zip`, `authz.deny`, `request.rejected`.
     pub event: &'static str,
+    /// Its code, such as `MG005I`: success and failure differ.
+    pub code: Code,
     /// A time-ordered UUID, the same in log and trace.
     pub id: String,
     /// allowed, denied, ancestor, `not_found`, unauthenticated, throttled, rejected or failed.
@@ -38,18 +45,42 @@ pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<&'static str>,
     /// More about an event that is no answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
+    #[serde(skip_serializing_if = "Detail::is_empty")]
+    pub detail: Detail,
+}
+
+/// Named texts, in the order they were given.
+#[derive(Debug, Clone, Default)]
+pub struct Detail(Vec<(&'static str, String)>);
+
+impl Detail {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<Vec<(&'static str, String)>> for Detail {
+    fn from(members: Vec<(&'static str, String)>) -> Self {
+        Self(members)
+    }
+}
+
+impl Serialize for Detail {
+    fn serialize<S: Serializer>(&self, into: S) -> Result<S::Ok, S::Error> {
+        into.collect_map(self.0.iter().map(|(member, value)| (member, value)))
+    }
 }
 
 impl Event {
     /// An event with its head alone.
-    pub fn bare(time: String, event: &'static str, id: String, outcome: &'static str) -> Self {
+    pub fn bare(time: String, name: Name, id: String, outcome: Outcome) -> Self {
         Self {
             time,
-            event,
+            event: name.text(),
+            code: name.code(outcome),
             id,
-            outcome,
+            outcome: outcome.text(),
             actor: None,
             source: None,
             resource: None,
@@ -58,7 +89,7 @@ impl Event {
             cache: None,
             upstream: None,
             fault: None,
-            detail: None,
+            detail: Detail::default(),
         }
     }
 }
@@ -82,6 +113,19 @@ pub struct Actor {
     /// Token name, expiry, issuer; or why the proof was refused. Never a secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+}
+
+impl Actor {
+    /// Somebody who acted on the gateway, known by name.
+    pub fn operator(principal: String) -> Self {
+        Self {
+            id: Some(principal),
+            auth: "operator",
+            result: "ok",
+            groups: Vec::new(),
+            detail: None,
+        }
+    }
 }
 
 /// Whence.

@@ -8,9 +8,13 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::audit::Audit;
+use crate::audit::NotAccepting;
 use crate::audit::Place;
+use crate::audit::act::Act;
 use crate::audit::event;
 use crate::audit::event::Event;
+use crate::audit::name as audit;
+use crate::audit::name::Name;
 use crate::clock::Clock;
 use crate::clock::rfc3339_micros;
 use crate::config::telemetry::AccessLog;
@@ -143,6 +147,18 @@ impl Accounts {
         Admitted { reply, closer }
     }
 
+    /// Records an administrative action. Never waits; without a place it is lost, and counted.
+    pub fn administer(&self, act: Act) {
+        self.audit.reserve_now().append(act.event(rfc3339_micros(self.clock.now())));
+    }
+
+    /// Records an administrative action that must not happen unrecorded: ask before it takes effect.
+    pub async fn administered(&self, act: Act) -> Result<(), NotAccepting> {
+        let place = self.audit.reserve().await?;
+        place.append(act.event(rfc3339_micros(self.clock.now())));
+        Ok(())
+    }
+
     /// Whether answers are given at all just now.
     pub fn is_accepting(&self) -> bool {
         self.audit.is_accepting()
@@ -166,8 +182,12 @@ impl Accounts {
         };
         self.audit.reserve_now().append(Event {
             source: Some(source),
-            detail: Some(format!("{} {refused}", refused.code().text())),
-            ..Event::bare(time, "request.rejected", id, "rejected")
+            detail: vec![
+                ("status", refused.code().text().to_owned()),
+                ("why", refused.to_string()),
+            ]
+            .into(),
+            ..Event::bare(time, Name::RequestRejected, id, audit::Outcome::Rejected)
         });
     }
 

@@ -264,6 +264,6 @@ fn a_slow_head_is_408_and_recorded() {
     assert_eq!(parse(&raw).map(|answer| answer.status), Some(408));
     gateway.audited(1, "the slow head", |event| {
         event["event"] == "request.rejected"
-            && event["detail"].as_str().unwrap_or("").starts_with("408")
+            && event["detail"]["status"].as_str().unwrap_or("").starts_with("408")
     });
 }

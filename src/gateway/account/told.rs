@@ -7,6 +7,8 @@ use serde_json::json;
 use crate::audit::event;
 use crate::audit::event::Event;
 use crate::audit::event::plain;
+use crate::audit::name as audit;
+use crate::audit::name::Name;
 use crate::clock::rfc3339_micros;
 use crate::config::telemetry::AccessLog;
 use crate::config::telemetry::LogFormat;
@@ -14,6 +16,7 @@ use crate::fault::Kind;
 use crate::gateway::account::Accounts;
 use crate::goproxy::artifact::Endpoint;
 use crate::telemetry::Telemetry;
+use crate::telemetry::labels::AuthResult;
 use crate::telemetry::labels::Code;
 use crate::telemetry::labels::Decision;
 use crate::telemetry::labels::Label;
@@ -76,47 +79,57 @@ impl Account {
     }
 
     /// The stable name of what happened.
-    fn name(&self) -> &'static str {
+    fn name(&self) -> Name {
         match (self.facts.decision, self.facts.fault) {
-            (Some((Decision::Deny | Decision::Error, _)), _) => "authz.deny",
-            (Some((Decision::Absent, _)), _) => "authz.ancestor",
-            (_, Some(Kind::Malformed)) => "request.rejected",
-            (_, Some(Kind::Unauthenticated)) => "auth.failure",
-            _ => match self.endpoint() {
-                Endpoint::List => "module.list",
-                Endpoint::Info => "module.info",
-                Endpoint::Mod => "module.mod",
-                Endpoint::Zip => "module.zip",
-                Endpoint::Latest => "module.latest",
-                Endpoint::SumdbSupported
-                | Endpoint::SumdbLatest
-                | Endpoint::SumdbLookup
-                | Endpoint::SumdbTile => "sumdb.read",
-                Endpoint::Own | Endpoint::Root => "gateway.read",
-                Endpoint::Other => "request.other",
-            },
+            (Some((Decision::Deny | Decision::Error, _)), _) => return Name::AuthzDeny,
+            (Some((Decision::Absent, _)), _) => return Name::AuthzAncestor,
+            (_, Some(Kind::Malformed)) => return Name::RequestRejected,
+            (_, Some(Kind::Unauthenticated)) => return self.unrecognised(),
+            (None, Some(Kind::Throttled)) => return Name::AuthThrottled,
+            (_, Some(Kind::Integrity)) => return Name::IntegrityFailed,
+            _ => {}
+        }
+        match self.endpoint() {
+            Endpoint::List => Name::ModuleList,
+            Endpoint::Info => Name::ModuleInfo,
+            Endpoint::Mod => Name::ModuleMod,
+            Endpoint::Zip => Name::ModuleZip,
+            Endpoint::Latest => Name::ModuleLatest,
+            Endpoint::SumdbLookup => Name::SumdbLookup,
+            Endpoint::SumdbTile => Name::SumdbTile,
+            Endpoint::SumdbSupported | Endpoint::SumdbLatest => Name::SumdbHead,
+            Endpoint::Own | Endpoint::Root => Name::GatewayRead,
+            Endpoint::Other => Name::RequestOther,
         }
     }
 
-    fn outcome(&self) -> &'static str {
+    /// A client's first request carries no credentials: that is no failed login.
+    fn unrecognised(&self) -> Name {
+        match self.facts.auth_result {
+            None | Some(AuthResult::Missing) => Name::AuthChallenge,
+            Some(_) => Name::AuthFailure,
+        }
+    }
+
+    fn outcome(&self) -> audit::Outcome {
         if let Some((Decision::Absent, _)) = self.facts.decision {
-            return "ancestor";
+            return audit::Outcome::Ancestor;
         }
         match self.facts.fault {
-            None if self.outcome == Outcome::BodyError => "failed",
-            None => "allowed",
-            Some(Kind::Malformed) => "rejected",
-            Some(Kind::Unauthenticated) => "unauthenticated",
-            Some(Kind::Denied) => "denied",
-            Some(Kind::NotFound | Kind::Gone) => "not_found",
-            Some(Kind::Throttled) => "throttled",
+            None if self.outcome == Outcome::BodyError => audit::Outcome::Failed,
+            None => audit::Outcome::Allowed,
+            Some(Kind::Malformed) => audit::Outcome::Rejected,
+            Some(Kind::Unauthenticated) => audit::Outcome::Unauthenticated,
+            Some(Kind::Denied) => audit::Outcome::Denied,
+            Some(Kind::NotFound | Kind::Gone) => audit::Outcome::NotFound,
+            Some(Kind::Throttled) => audit::Outcome::Throttled,
             Some(
                 Kind::Unavailable
                 | Kind::Upstream
                 | Kind::Timeout
                 | Kind::Integrity
                 | Kind::Internal,
-            ) => "failed",
+            ) => audit::Outcome::Failed,
         }
     }
 
