@@ -35,12 +35,14 @@ impl Act {
     }
 
     /// The principal who did it.
+    #[must_use]
     pub fn by(mut self, principal: impl Into<String>) -> Self {
         self.actor = Some(principal.into());
         self
     }
 
     /// One more member of `detail`. Never a secret.
+    #[must_use]
     pub fn with(mut self, member: &'static str, value: impl Into<String>) -> Self {
         self.detail.push((member, value.into()));
         self
