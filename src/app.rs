@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::audit::writer;
+use crate::audit::writer::Started;
 use crate::cache::Cache;
 use crate::cache::Freshness;
 use crate::cache::blob::Blob;
@@ -283,14 +284,18 @@ fn accounts(
     telemetry: &Arc<Telemetry>,
 ) -> anyhow::Result<(Accounts, Threads)> {
     let settings = writer::Settings {
-        directory: config.audit.dir.clone(),
+        config: config.audit.clone(),
         node: config.telemetry.node.clone(),
-        max_segment: config.audit.max_segment,
-        on_failure: config.audit.on_failure,
+        clock: Arc::clone(clock),
     };
-    let (audit, write) = writer::start(settings, Arc::clone(telemetry));
+    let Started { audit, write, keep, checkpoints: _ } =
+        writer::start(settings, telemetry).context("audit.key_file")?;
     let (lines, print) = Lines::new(Arc::clone(telemetry));
-    let threads = vec![Tasks::thread("audit", write)?, Tasks::thread("access-log", print)?];
+    let threads = vec![
+        Tasks::thread("audit", write)?,
+        Tasks::thread("audit-keeper", keep)?,
+        Tasks::thread("access-log", print)?,
+    ];
     let log = (config.telemetry.access, config.telemetry.log_format);
     let accounts = Accounts::new(audit, lines, log, Arc::clone(telemetry), Arc::clone(clock));
     Ok((accounts, threads))

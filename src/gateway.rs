@@ -316,7 +316,7 @@ impl Gateway {
 
     /// Whether requests are answered, and if not, why.
     pub fn readiness(&self) -> Result<(), NotAccepting> {
-        if self.accounts.is_accepting() { Ok(()) } else { Err(NotAccepting) }
+        self.accounts.readiness()
     }
 }
 

@@ -184,7 +184,7 @@ const DOORS: &[(&str, Reach)] = &[
     ),
     ("tokio_rustls", Reach::In(&["src/server"])),
     ("rcgen", Reach::In(&["src/server/devca.rs", "src/cli/store.rs"])),
-    ("rustix", Reach::In(&["src/server/body.rs"])),
+    ("rustix", Reach::In(&["src/server/body.rs", "src/audit/sink.rs"])),
     ("reqwest", Reach::In(&["src/egress"])),
     ("tokio_util", Reach::In(&["src/tasks.rs"])),
     // formats, settings and telemetry know of no runtime
@@ -215,6 +215,7 @@ const DOORS: &[(&str, Reach)] = &[
     ("flate2", Reach::In(&["src/goproxy/zipfile"])),
     ("unicode_properties", Reach::In(&["src/goproxy/zipfile"])),
     ("unicode_case_mapping", Reach::In(&["src/goproxy/zipfile"])),
+    ("zstd", Reach::In(&["src/audit"])),
     // the provider of signatures, randomness and constant-time comparison
     ("aws_lc_rs", Reach::In(&["src/identity", "src/server/tls.rs", "src/tlog", "src/audit"])),
     ("clap", Reach::In(&["src/cli"])),

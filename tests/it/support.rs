@@ -3,6 +3,7 @@
 pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod collector;
+pub(crate) mod disk;
 pub(crate) mod gateway;
 pub(crate) mod go;
 pub(crate) mod issuer;
