@@ -8,7 +8,7 @@ LOCKED := --locked
 # the oldest go command whose protocol the tests speak
 GO_MINOR := 22
 
-.PHONY: help run test demo bench fmt lint docs contracts unit it deny setup clean
+.PHONY: help run test demo bench audit-kills fmt lint docs contracts unit it deny setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,9 +52,13 @@ it: ## the product through its front door: the binary, sockets, a real go comman
 demo: setup ## a real go command downloads real modules through the gateway (needs a public proxy)
 	$(CARGO) bench $(LOCKED) --bench demo
 
-bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a known caller
+bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a known caller; the audit's cost
 	$(CARGO) bench $(LOCKED) --bench large_zip
 	$(CARGO) bench $(LOCKED) --bench identity
+	$(CARGO) bench $(LOCKED) --bench audit
+
+audit-kills: setup ## kill the gateway in the middle of writes, 500 times or KILLS=n, and verify its audit
+	MODGATE_TEST_KILLS=$${KILLS:-500} $(CARGO) test $(LOCKED) --test it kills_leave_a_log
 
 deny: ## licences, bans, sources and advisories (needs cargo-deny)
 	$(CARGO) deny check

@@ -6,7 +6,10 @@
 //! | 1 | it failed; standard error says why and what to do |
 //! | 2 | the arguments or the configuration are wrong; nothing was started |
 //! | 3 | expectations of a policy do not hold |
+//!
+//! `modgate audit` answers questions, so there 1 means that the answer is no (a changed log), and 2 that nobody can tell.
 
+mod audit;
 mod config;
 mod dev;
 mod doctor;
@@ -48,6 +51,9 @@ enum Command {
     /// Check a policy.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Read, verify, prove and export the audit: 0 fine, 1 the answer is no, 2 nobody can tell.
+    #[command(subcommand)]
+    Audit(Box<audit::AuditCommand>),
     /// Try a gateway as go would, look at go's settings, and say what to change.
     Doctor(doctor::Doctor),
     /// Keep a token for a gateway, read from standard input.
@@ -81,6 +87,8 @@ enum Failure {
     Settings(String),
     /// Exit code 3.
     Expectations,
+    /// Exit code 1: the question was answered, with no.
+    No,
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -104,6 +112,7 @@ pub fn run(arguments: Vec<OsString>, environment: Vec<(String, String)>) -> Exit
         Command::CheckConfig(command) => command.run(environment),
         Command::Token(command) => command.run(environment),
         Command::Policy(command) => command.run(environment),
+        Command::Audit(command) => command.run(environment),
         Command::Doctor(command) => command.run(&environment),
         Command::Login(command) => command.run(&environment),
         Command::Goauth(command) => command.run(&environment),
@@ -119,6 +128,7 @@ pub fn run(arguments: Vec<OsString>, environment: Vec<(String, String)>) -> Exit
             ExitCode::from(2)
         }
         Err(Failure::Expectations) => ExitCode::from(3),
+        Err(Failure::No) => ExitCode::from(1),
     }
 }
 

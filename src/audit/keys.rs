@@ -16,6 +16,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::tlog::note::NoteError;
 use crate::tlog::note::Signer;
+use crate::tlog::note::Verifier;
 
 /// Why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,19 @@ pub fn signers(path: &Path, name: &str) -> Result<Vec<Signer>, KeyError> {
     let signers: Result<Vec<_>, _> = lines.map(Signer::parse).collect();
     let signers = signers.map_err(|error| format(path, error))?;
     if signers.is_empty() { Err(format(path, NoteError::Signer)) } else { Ok(signers) }
+}
+
+/// The keys that verify what a file's signers sign; a file that is not there has none.
+pub fn verifiers(path: &Path) -> Result<Vec<Verifier>, KeyError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(KeyError::File(path.to_owned(), error)),
+    };
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let keys: Result<Vec<_>, _> =
+        lines.map(|line| Signer::parse(line).map(|signer| signer.verifier().clone())).collect();
+    keys.map_err(|error| format(path, error))
 }
 
 /// Adds a new key to a file of signers; the next start signs one checkpoint with all of them, then with the new one only.

@@ -5,6 +5,10 @@
 
 mod access;
 mod audit_failure;
+mod audit_log;
+mod audit_questions;
+mod audit_shipping;
+mod audit_tamper;
 mod coalesce;
 mod commands;
 mod conditions;

@@ -7,6 +7,7 @@ pub(crate) mod disk;
 pub(crate) mod gateway;
 pub(crate) mod go;
 pub(crate) mod issuer;
+pub(crate) mod log;
 pub(crate) mod slapd;
 pub(crate) mod tree;
 pub(crate) mod upstream;
