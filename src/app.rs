@@ -5,9 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use sha2::Digest as _;
+use sha2::Sha256;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use crate::audit::act::Act;
+use crate::audit::name::Name;
+use crate::audit::name::Outcome;
 use crate::audit::writer;
 use crate::audit::writer::Started;
 use crate::cache::Cache;
@@ -64,7 +69,12 @@ pub struct App {
     pub tasks: Tasks,
     /// Threads that end when the last handle of the gateway is gone: the audit's writer and the log's.
     pub threads: Vec<std::thread::JoinHandle<()>>,
+    /// The newest signed checkpoint of the audit: whoever keeps copies elsewhere subscribes here.
+    pub checkpoints: Checkpoints,
 }
+
+/// What the audit's writer signed last.
+type Checkpoints = tokio::sync::watch::Receiver<Option<Arc<str>>>;
 
 /// Builds an app from a configuration. `runtime` is where fills run.
 pub fn build(config: &Config, runtime: &Handle) -> anyhow::Result<App> {
@@ -78,7 +88,8 @@ pub fn build(config: &Config, runtime: &Handle) -> anyhow::Result<App> {
     let cache = Arc::new(cache(config, &clock, &tasks, &telemetry)?);
     let verifier = Verifier::new(tasks.clone());
     let fetcher = Fetcher::new(cache, chain, verifier, tasks.clone(), Arc::clone(&telemetry));
-    let (accounts, threads) = accounts(config, &clock, &telemetry)?;
+    let (accounts, threads, checkpoints) = accounts(config, &clock, &telemetry)?;
+    accounts.administer(settings_read(config, &policy));
     let private = config.private.iter().map(|bound| bound.prefix.as_str().to_owned()).collect();
     let gateway = Gateway::new(Parts {
         identity: identity(config, &clock, &tasks, &telemetry)?,
@@ -91,7 +102,7 @@ pub fn build(config: &Config, runtime: &Handle) -> anyhow::Result<App> {
         via,
         clock,
     });
-    Ok(App { gateway: Arc::new(gateway), tasks, threads })
+    Ok(App { gateway: Arc::new(gateway), tasks, threads, checkpoints })
 }
 
 /// What every directory and every issuer found by discovery says when it is asked, by its place.
@@ -282,13 +293,13 @@ fn accounts(
     config: &Config,
     clock: &Arc<dyn Clock>,
     telemetry: &Arc<Telemetry>,
-) -> anyhow::Result<(Accounts, Threads)> {
+) -> anyhow::Result<(Accounts, Threads, Checkpoints)> {
     let settings = writer::Settings {
         config: config.audit.clone(),
         node: config.telemetry.node.clone(),
         clock: Arc::clone(clock),
     };
-    let Started { audit, write, keep, checkpoints: _ } =
+    let Started { audit, write, keep, checkpoints } =
         writer::start(settings, telemetry).context("audit.key_file")?;
     let (lines, print) = Lines::new(Arc::clone(telemetry));
     let threads = vec![
@@ -298,7 +309,15 @@ fn accounts(
     ];
     let log = (config.telemetry.access, config.telemetry.log_format);
     let accounts = Accounts::new(audit, lines, log, Arc::clone(telemetry), Arc::clone(clock));
-    Ok((accounts, threads))
+    Ok((accounts, threads, checkpoints))
+}
+
+/// The record of which settings a start is about: their digest, secrets masked, and the policy's.
+fn settings_read(config: &Config, policy: &Policy) -> Act {
+    let digest: [u8; 32] = Sha256::digest(format!("{config:?}")).into();
+    Act::new(Name::ConfigReload, Outcome::Allowed)
+        .with("settings", format!("sha256:{}", crate::audit::chain::text_of(&digest)))
+        .with("policy", policy.revision().to_string())
 }
 
 fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {

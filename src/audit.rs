@@ -39,6 +39,7 @@ pub mod report;
 pub mod segment;
 mod sink;
 pub mod verify;
+pub mod witness;
 pub mod writer;
 
 use std::borrow::Cow;

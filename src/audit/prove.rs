@@ -86,7 +86,11 @@ pub fn prove(directories: &[PathBuf], node: &str, seq: u64) -> Result<Proof, Pro
 }
 
 /// The smallest checkpoint over a record.
-fn covering(directories: &[PathBuf], node: &str, seq: u64) -> io::Result<Option<(u64, String)>> {
+pub(in crate::audit) fn covering(
+    directories: &[PathBuf],
+    node: &str,
+    seq: u64,
+) -> io::Result<Option<(u64, String)>> {
     let mut best: Option<(u64, String)> = None;
     for directory in directories {
         for segment in segment::list(directory)?.iter().filter(|found| found.node == node) {

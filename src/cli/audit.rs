@@ -27,6 +27,8 @@ pub(in crate::cli) enum AuditCommand {
     Export(hand_over::Export),
     /// Print the keyed hash that stands for a principal when audit.pseudonymise is on.
     Hash(hand_over::HashCommand),
+    /// Sign a node's newest checkpoint as well, if its log grew from the one signed before.
+    Witness(check::Witness),
     /// Print the key that verifies this node's checkpoints, or add a new one with --rotate.
     Key(check::KeyCommand),
     /// Make the indexes of closed segments again where they are missing.
@@ -45,6 +47,7 @@ impl AuditCommand {
             Self::Prove(command) => command.run(environment),
             Self::Export(command) => command.run(environment),
             Self::Hash(command) => command.run(environment),
+            Self::Witness(command) => command.run(environment),
             Self::Key(command) => command.run(environment),
             Self::Index(command) => command.run(environment),
             Self::Schema(command) => command.run(),

@@ -124,6 +124,12 @@ pub fn sign<'a>(text: &str, signers: impl IntoIterator<Item = &'a Signer>) -> St
     note
 }
 
+/// A signed note with one more signature.
+pub fn cosign(note: &str, signer: &Signer) -> String {
+    let text = note.rfind("\n\n").and_then(|at| note.get(..=at)).unwrap_or_default();
+    format!("{note}{}", signer.line(text))
+}
+
 /// A note that was read; nothing is verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
@@ -241,6 +247,9 @@ mod tests {
             let note = Note::parse(head).unwrap();
             assert!(note.is_signed_by(&verifier) && !note.is_signed_by(&other));
             assert_eq!(sign(&note.text, [&signer]), *head);
+            let stranger = Signer::from_seed("other", [3; 32]).unwrap();
+            let both = Note::parse(&cosign(head, &stranger)).unwrap();
+            assert!(both.is_signed_by(&verifier) && both.is_signed_by(stranger.verifier()));
         }
         assert_eq!(split(&HEADS.concat()), HEADS);
     }

@@ -209,4 +209,44 @@ fn a_new_key_is_believed_because_the_old_one_vouches_for_it() {
     assert_eq!(report.signed, report.last);
 }
 
+#[test]
+fn a_witness_signs_only_what_grew_from_what_it_signed_before() {
+    let world = world();
+    let witness = || {
+        let mut command = crate::support::gateway::modgate();
+        command.current_dir(world.path()).args([
+            "audit",
+            "witness",
+            "--node",
+            "gw",
+            "--name",
+            "witness-1",
+        ]);
+        command.args(["--state", "seen", "--witness-key", "witness.key", "--dir", "audit"]);
+        let output = command.args(["--set", "audit.key_file=audit.key"]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, first) = witness();
+    assert_eq!(code, Some(0), "{first}");
+    let key = &modgate::audit::keys::verifiers(&world.path().join("witness.key")).unwrap()[0];
+    assert!(modgate::tlog::note::Note::parse(&first).unwrap().is_signed_by(key));
+    let more = |day: &str| {
+        let time = format!("2026-10-{day}T12:00:00.000000Z");
+        write(settings(world.path()), [download(&time, "user:a", "corp.example/new")]);
+    };
+    let old = world.path().join("old");
+    copy(&world.path().join("audit"), &old);
+    more("02");
+    let (code, second) = witness();
+    assert_eq!((code, second == first), (Some(0), false));
+    // put back and grown in another way: it looks well by itself, and the witness knows better
+    std::fs::remove_dir_all(world.path().join("audit")).unwrap();
+    copy(&old, &world.path().join("audit"));
+    more("03");
+    assert_eq!(verified(world.path(), "").exit_code(), 0);
+    let (code, told) = witness();
+    assert_eq!(code, Some(1), "{told}");
+    assert_eq!(std::fs::read_to_string(world.path().join("seen")).unwrap(), second);
+}
+
 const CHANGES: usize = 2000;

@@ -19,6 +19,8 @@ use crate::audit::query::Listener;
 use crate::audit::verify;
 use crate::audit::verify::Question;
 use crate::audit::verify::Report;
+use crate::audit::witness;
+use crate::audit::witness::Unwitnessed;
 use crate::cli::Failure;
 use crate::cli::audit::places::Places;
 use crate::cli::audit::places::Progress;
@@ -203,6 +205,59 @@ impl Listener for Place {
         let node = query::text(record, "/node").map(str::to_owned);
         self.0 = node.zip(chain::seq(line.as_bytes()));
         std::ops::ControlFlow::Continue(())
+    }
+}
+
+/// `modgate audit witness`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Witness {
+    /// The file that holds the note signed last; the new one takes its place
+    #[arg(long, value_name = "FILE")]
+    state: PathBuf,
+    /// The file of the witness's own key; it is made if it is not there
+    #[arg(long = "witness-key", value_name = "FILE")]
+    signs_with: PathBuf,
+    /// The witness's name, without spaces and +
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// The node whose log it is
+    #[arg(long, value_name = "NAME")]
+    node: String,
+    /// The node's key, or a file of keys; may stand several times [default: this node's own]
+    #[arg(long, value_name = "KEY")]
+    key: Vec<String>,
+    #[command(flatten)]
+    places: Places,
+}
+
+impl Witness {
+    pub(in crate::cli::audit) fn run(
+        self,
+        environment: Vec<(String, String)>,
+    ) -> Result<(), Failure> {
+        let (config, directories) = self.places.find(environment)?;
+        let keys = believed(&self.key, &config)?;
+        let kept = match std::fs::read_to_string(&self.state) {
+            Ok(kept) => kept,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let mut signers = keys::signers(&self.signs_with, &self.name)?;
+        let signer = signers.pop().context("the witness has no key")?;
+        let question = Question { directories, node: self.node, keys, kept };
+        match witness::cosign(&question, &signer) {
+            Ok(note) => {
+                let staged = self.state.with_extension("staged");
+                std::fs::write(&staged, &note)?;
+                std::fs::rename(&staged, &self.state)?;
+                say(&note)
+            }
+            Err(Unwitnessed::Changed(report)) => {
+                say(&words(&report))?;
+                Err(Failure::No)
+            }
+            Err(error @ Unwitnessed::File(_)) => Err(error.into()),
+        }
     }
 }
 

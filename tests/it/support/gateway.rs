@@ -201,10 +201,13 @@ impl Gateway {
         self.output.lock().unwrap().clone()
     }
 
-    /// Every answer's and every action's audit event so far, of all starts, in order: without the audit's own, and without
-    /// the first of two phases.
+    /// Every answer's and every action's audit event so far, of all starts, in order: without the audit's own, without those
+    /// of a start, and without the first of two phases.
     pub(crate) fn audit(&self) -> Vec<Value> {
-        let is_own = |event: &Value| event["event"].as_str().unwrap().starts_with("audit.");
+        let is_own = |event: &Value| {
+            let name = event["event"].as_str().unwrap();
+            name.starts_with("audit.") || name == "config.reload"
+        };
         let events = self.records().into_iter();
         events.filter(|event| !is_own(event) && event["phase"] != "decided").collect()
     }
