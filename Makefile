@@ -11,7 +11,7 @@ GO_MINOR := 22
 CASES ?= 10000000
 MUTATIONS ?= 200000
 
-.PHONY: alerts boards fault-run pictures help run test demo bench policy-proof fmt lint docs contracts unit it deny
+.PHONY: alerts boards fault-run pictures help run test demo bench audit-kills policy-proof fmt lint docs contracts unit it deny
 .PHONY: setup clean leaks
 
 help: ## list the targets
@@ -59,11 +59,12 @@ it: ## the product through its front door: the binary, sockets, a real go comman
 demo: setup ## a real go command downloads real modules through the gateway (needs a public proxy)
 	$(CARGO) bench $(LOCKED) --bench demo
 
-bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a caller, and to decide; hit ratio and time of each tier; the price of being observed
+bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a caller, and to decide; hit ratio and time of each tier; the audit's cost; the price of being observed
 	$(CARGO) bench $(LOCKED) --bench large_zip
 	$(CARGO) bench $(LOCKED) --bench identity
 	$(CARGO) bench $(LOCKED) --bench policy
 	$(CARGO) bench $(LOCKED) --bench cache
+	$(CARGO) bench $(LOCKED) --bench audit
 	$(CARGO) bench $(LOCKED) --bench observability
 
 fault-run: setup ## inject every fault, and print after how many seconds its alerts fire and are over
@@ -78,6 +79,9 @@ policy-proof: ## the proofs of the policy at length: CASES decisions compared, M
 
 leaks: ## 20,000 mixed requests with faults: a recording public upstream hears no private name
 	MODGATE_LEAK_REQUESTS=20000 $(CARGO) test $(LOCKED) --test it leaks -- --nocapture
+
+audit-kills: setup ## kill the gateway in the middle of writes, 500 times or KILLS=n, and verify its audit
+	MODGATE_TEST_KILLS=$${KILLS:-500} $(CARGO) test $(LOCKED) --test it kills_leave_a_log
 
 deny: ## licences, bans, sources and advisories (needs cargo-deny)
 	$(CARGO) deny check

@@ -9,13 +9,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use sha2::Digest as _;
+use sha2::Sha256;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
 use crate::app::observe::telemetry;
+use crate::audit::act::Act;
+use crate::audit::name::Name;
+use crate::audit::name::Outcome;
 use crate::audit::writer;
+use crate::audit::writer::Started;
 use crate::breaker;
 use crate::cache::Cache;
 use crate::cache::Rules;
@@ -90,7 +96,12 @@ pub struct App {
     pub tasks: Tasks,
     /// Threads that end when the last handle of the gateway is gone: the audit's writer and the log's.
     pub threads: Vec<std::thread::JoinHandle<()>>,
+    /// The newest signed checkpoint of the audit: whoever keeps copies elsewhere subscribes here.
+    pub checkpoints: Checkpoints,
 }
+
+/// What the audit's writer signed last.
+type Checkpoints = tokio::sync::watch::Receiver<Option<Arc<str>>>;
 
 /// Builds an app from a configuration. `runtime` is where fills run, `exporter` where spans go.
 pub fn build(
@@ -117,7 +128,8 @@ pub fn build(
     let upstreams = if config.cache.offline { Upstreams::Never } else { Upstreams::Asked };
     let fetcher = Fetcher::new(cache, chain, verifier, tasks.clone(), Arc::clone(&telemetry));
     let fetcher = fetcher.with(upstreams);
-    let (accounts, threads) = accounts(config, &clock, &telemetry)?;
+    let (accounts, threads, checkpoints) = accounts(config, &clock, &telemetry)?;
+    accounts.administer(settings_read(config));
     let private = config.private.iter().map(|bound| bound.prefix.as_str().to_owned()).collect();
     let gateway = Gateway::new(Parts {
         identity: identity(config, &clock, &tasks, &telemetry)?,
@@ -132,7 +144,7 @@ pub fn build(
         tasks: tasks.clone(),
     });
     gateway.reload_policy_now(ReloadSource::Start);
-    Ok(App { gateway: Arc::new(gateway), tasks, threads })
+    Ok(App { gateway: Arc::new(gateway), tasks, threads, checkpoints })
 }
 
 /// What every directory, every issuer found by discovery and every upstream says when it is asked, by its place.
@@ -474,19 +486,30 @@ fn accounts(
     config: &Config,
     clock: &Arc<dyn Clock>,
     telemetry: &Arc<Telemetry>,
-) -> anyhow::Result<(Accounts, Threads)> {
+) -> anyhow::Result<(Accounts, Threads, Checkpoints)> {
     let settings = writer::Settings {
-        directory: config.audit.dir.clone(),
+        config: config.audit.clone(),
         node: config.telemetry.node.clone(),
-        max_segment: config.audit.max_segment,
-        on_failure: config.audit.on_failure,
+        clock: Arc::clone(clock),
     };
-    let (audit, write) = writer::start(settings, Arc::clone(telemetry));
+    let Started { audit, write, keep, checkpoints } =
+        writer::start(settings, telemetry).context("audit.key_file")?;
     let (lines, print) = Lines::new(Arc::clone(telemetry));
-    let threads = vec![Tasks::thread("audit", write)?, Tasks::thread("access-log", print)?];
+    let threads = vec![
+        Tasks::thread("audit", write)?,
+        Tasks::thread("audit-keeper", keep)?,
+        Tasks::thread("access-log", print)?,
+    ];
     let log = (config.telemetry.access, config.telemetry.log_format);
     let accounts = Accounts::new(audit, lines, log, Arc::clone(telemetry), Arc::clone(clock));
-    Ok((accounts, threads))
+    Ok((accounts, threads, checkpoints))
+}
+
+/// The record of which settings a start is about: their digest, secrets masked, and the policy's.
+fn settings_read(config: &Config) -> Act {
+    let digest: [u8; 32] = Sha256::digest(format!("{config:?}")).into();
+    Act::new(Name::ConfigReload, Outcome::Allowed)
+        .with("settings", format!("sha256:{}", crate::audit::chain::text_of(&digest)))
 }
 
 fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {

@@ -1,56 +1,81 @@
-//! # Audit: what happened
+//! # Audit: what happened, provably
 //!
-//! **Question.** Who asked for what, was it allowed, by which rule, and what was really sent?
+//! **Question.** Who asked for what, was it allowed, by which rule, what was really sent, and how does anybody know that
+//! the record still says what it said?
 //!
-//! **Rule.** Every answer has exactly one event, written when the answer has ended: at its last byte, at an error, or
-//! when the caller hangs up. An event is one line of JSON with a sequence number that has no holes. Before an answer
-//! begins, a place for its event is reserved; without a place there is no answer. So a busy or broken audit slows
-//! the gateway down, or stops it, but never goes behind.
+//! **Rule.** Every answered request has a record ([`event`]). The body of a private module leaves only after a record of
+//! the decision is written (`decided`); a second one (`done`) tells what was sent. A refusal is recorded before it is sent;
+//! everything else once, at its end, in a place that was reserved before it began. Records are numbered without holes,
+//! [chained](chain), and the leaves of a tree whose signed root is a checkpoint ([`crate::tlog`]); one log per node goes
+//! on across restarts ([`recover`]). [`verify`] names the first record that was changed, removed, moved or added.
 //!
-//! **What it refuses.** With `on_failure = "closed"`, the default, requests are answered 503 while the segment
-//! cannot be written; with `"open"` they are served, and every event that is lost is counted.
+//! **What it refuses.** While nothing can be written, bodies of private modules and administrative actions are answered 503
+//! (`on_failure = "closed"`); other answers are given and counted as lost (`"open"`), and `audit.gap` says so later. A
+//! refusal is refused in any case. Under pressure best-effort records go first, then public answers, private ones last.
 //!
-//! **How it fails.** One thread owns the segment. A write that fails is tried again each second and keeps its events;
-//! meanwhile the queue fills and [`Audit::reserve`] refuses after a quarter of a second. A process that is
-//! killed loses at most the events of answers that ended in its last moment; what was written stays.
+//! **How it fails.** One thread owns sequence, chain and segments ([`writer`]). It tries again each second and keeps what it
+//! has; nobody waits longer than a quarter of a second for it. A full disk gives back a reserve, so that what is under way is
+//! still written. A process that is killed loses at most what nobody was told is written. A second one ([`keeper`])
+//! compresses, indexes and removes closed segments.
 //!
-//! **Limits of this version.** One event at the end of each answer in `written` mode (the operating system has it); two
-//! phases, the hash chain, signed checkpoints and queries come to this station next.
+//! **Limits.** Whoever owns the node can write false new records, but cannot change what a checkpoint kept elsewhere covers.
+//! A second sink that hangs, instead of failing, holds up the writer.
 
 pub mod act;
+pub mod chain;
+pub mod encode;
 pub mod event;
+pub mod export;
+pub mod health;
+pub mod index;
+pub mod keeper;
+pub mod keys;
+mod marks;
 pub mod name;
+pub mod prove;
+pub mod query;
+pub mod recover;
+pub mod report;
 pub mod segment;
+mod sink;
+pub mod verify;
+pub mod witness;
 pub mod writer;
 
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::audit::event::Event;
+use crate::audit::health::Condition;
+use crate::audit::health::Health;
+use crate::audit::writer::Settings;
+use crate::clock::Clock;
 use crate::config::audit::FailureMode;
+use crate::config::audit::Mode;
 use crate::fault::Fault;
 use crate::fault::Kind;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::AuditResult;
 use crate::telemetry::labels::Sink;
 
-/// The audit does not accept events now.
+/// The audit does not accept events now, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the audit does not accept events")]
-pub struct NotAccepting;
+#[error("the audit does not accept events: {}", .0.why())]
+pub struct NotAccepting(Condition);
 
 impl Fault for NotAccepting {
     fn kind(&self) -> Kind {
         Kind::Unavailable
     }
 
-    fn public(&self) -> std::borrow::Cow<'static, str> {
-        "the gateway cannot write its audit record just now, so it does not answer: try again soon"
-            .into()
+    fn public(&self) -> Cow<'static, str> {
+        let why = self.0.why();
+        format!("the gateway cannot write its audit record just now:\n{why}; try again soon").into()
     }
 
     fn retryable(&self) -> bool {
@@ -58,25 +83,62 @@ impl Fault for NotAccepting {
     }
 }
 
+/// What kind of event it is: each has its mode and its failure policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The body of a private module.
+    Private,
+    /// Every other answer with a body.
+    Public,
+    /// A refusal, or an answer above something the caller may read.
+    Refusal,
+    /// An administrative action.
+    Admin,
+}
+
+/// An event on its way to the writer.
+#[derive(Debug)]
+pub(in crate::audit) struct Item {
+    event: Event,
+    mode: Mode,
+    done: Option<oneshot::Sender<()>>,
+}
+
 /// A place in the queue: the event that takes it cannot be refused.
 #[derive(Debug)]
-pub enum Place {
+pub struct Place(Held);
+
+#[derive(Debug)]
+enum Held {
     /// The event will be written.
-    Reserved(mpsc::OwnedPermit<Event>),
-    /// There was no place, and the configuration says to serve all the same: the event is lost, and counted.
-    Lost(Arc<Telemetry>),
+    Reserved(mpsc::OwnedPermit<Item>, Mode),
+    /// There was no place, and the event is lost, and counted.
+    Lost(Arc<Losses>),
+}
+
+/// Who counts what is lost.
+#[derive(Debug)]
+struct Losses {
+    health: Arc<Health>,
+    telemetry: Arc<Telemetry>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Losses {
+    fn count(&self) {
+        self.telemetry.metrics().audit_events.count((Sink::Segment, AuditResult::Dropped));
+        self.health.lose(self.clock.now());
+    }
 }
 
 impl Place {
     /// Hands the event over. Never blocks.
     pub fn append(self, event: Event) {
-        match self {
-            Self::Reserved(place) => {
-                place.send(event);
+        match self.0 {
+            Held::Reserved(place, mode) => {
+                place.send(Item { event, mode, done: None });
             }
-            Self::Lost(telemetry) => {
-                telemetry.metrics().audit_events.count((Sink::Segment, AuditResult::Dropped));
-            }
+            Held::Lost(losses) => losses.count(),
         }
     }
 }
@@ -84,52 +146,133 @@ impl Place {
 /// The handle through which events reach the writer.
 #[derive(Debug)]
 pub struct Audit {
-    queue: mpsc::Sender<Event>,
-    healthy: Arc<AtomicBool>,
-    on_failure: FailureMode,
-    telemetry: Arc<Telemetry>,
+    queue: mpsc::Sender<Item>,
+    rules: Rules,
+    losses: Arc<Losses>,
+}
+
+/// Mode and failure policy of each class.
+#[derive(Debug, Clone, Copy)]
+struct Rules {
+    private: (Mode, FailureMode),
+    public: (Mode, FailureMode),
+    refusal: Mode,
+    admin: Mode,
+}
+
+impl Rules {
+    const fn of(self, class: Class) -> (Mode, FailureMode) {
+        match class {
+            Class::Private => self.private,
+            Class::Public => self.public,
+            // it is refused in any case: there is nothing to keep closed
+            Class::Refusal => (self.refusal, FailureMode::Open),
+            Class::Admin => (self.admin, self.private.1),
+        }
+    }
 }
 
 impl Audit {
     pub(in crate::audit) fn new(
-        queue: mpsc::Sender<Event>,
-        healthy: Arc<AtomicBool>,
-        on_failure: FailureMode,
+        queue: mpsc::Sender<Item>,
+        health: Arc<Health>,
+        settings: &Settings,
         telemetry: Arc<Telemetry>,
     ) -> Self {
-        Self { queue, healthy, on_failure, telemetry }
+        let config = &settings.config;
+        let rules = Rules {
+            private: (config.private_mode, config.on_failure),
+            public: (config.public_mode, config.on_failure_public),
+            refusal: config.refusal_mode,
+            admin: config.admin_mode,
+        };
+        let clock = Arc::clone(&settings.clock);
+        Self { queue, rules, losses: Arc::new(Losses { health, telemetry, clock }) }
     }
 
     /// Reserves a place for the event of an answer that is about to begin; waits a quarter of a second at most.
-    pub async fn reserve(&self) -> Result<Place, NotAccepting> {
-        if self.is_healthy() {
-            let place = self.queue.clone().reserve_owned();
-            if let Ok(Ok(place)) = tokio::time::timeout(LONGEST_WAIT, place).await {
-                return Ok(Place::Reserved(place));
-            }
+    pub async fn reserve(&self, class: Class) -> Result<Place, NotAccepting> {
+        let (mode, on_failure) = self.rules.of(class);
+        match self.place(class, Instant::now() + LONGEST_WAIT).await {
+            Some(place) => Ok(Place(Held::Reserved(place, mode))),
+            None if on_failure == FailureMode::Open => Ok(self.lost()),
+            None => Err(NotAccepting(self.condition())),
         }
-        match self.on_failure {
-            FailureMode::Closed => Err(NotAccepting),
-            FailureMode::Open => Ok(Place::Lost(Arc::clone(&self.telemetry))),
+    }
+
+    /// Records an event and waits until it is written as its class asks, a quarter of a second at most. In an open class
+    /// what could not be written in time is well: it is lost and counted, or written later.
+    pub async fn record(&self, class: Class, event: Event) -> Result<(), NotAccepting> {
+        let (mode, on_failure) = self.rules.of(class);
+        let until = Instant::now() + LONGEST_WAIT;
+        let Some(place) = self.place(class, until).await else {
+            if on_failure == FailureMode::Open {
+                self.losses.count();
+                return Ok(());
+            }
+            return Err(NotAccepting(self.condition()));
+        };
+        if mode == Mode::BestEffort {
+            place.send(Item { event, mode, done: None });
+            return Ok(());
+        }
+        let (done, written) = oneshot::channel();
+        place.send(Item { event, mode, done: Some(done) });
+        match tokio::time::timeout_at(until, written).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) if on_failure == FailureMode::Open => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(NotAccepting(self.condition())),
+        }
+    }
+
+    async fn place(&self, class: Class, until: Instant) -> Option<mpsc::OwnedPermit<Item>> {
+        let (mode, _) = self.rules.of(class);
+        if !self.is_healthy() || self.waiting() >= self.limit(class, mode) {
+            return None;
+        }
+        let place = self.queue.clone().reserve_owned();
+        tokio::time::timeout_at(until, place).await.ok()?.ok()
+    }
+
+    /// How full the queue may be for a class: best-effort records go first, public answers next, private ones last.
+    fn limit(&self, class: Class, mode: Mode) -> usize {
+        let all = self.queue.max_capacity();
+        match (class, mode) {
+            (_, Mode::BestEffort) => all / 2,
+            (Class::Public, _) => all / 10 * 8,
+            // all of them: they wait for a place
+            (Class::Private | Class::Refusal | Class::Admin, _) => usize::MAX,
         }
     }
 
     /// Reserves a place at once or not at all, for an event that no answer waits for.
-    pub fn reserve_now(&self) -> Place {
+    pub fn reserve_now(&self, class: Class) -> Place {
+        let (mode, _) = self.rules.of(class);
         match self.queue.clone().try_reserve_owned() {
-            Ok(place) => Place::Reserved(place),
-            Err(_) => Place::Lost(Arc::clone(&self.telemetry)),
+            Ok(place) if self.is_healthy() => Place(Held::Reserved(place, mode)),
+            Ok(_) | Err(_) => self.lost(),
         }
+    }
+
+    fn lost(&self) -> Place {
+        Place(Held::Lost(Arc::clone(&self.losses)))
+    }
+
+    fn condition(&self) -> Condition {
+        self.losses.health.condition()
     }
 
     /// Whether the last write went well.
     pub fn is_healthy(&self) -> bool {
-        self.healthy.load(Ordering::Relaxed)
+        self.condition() == Condition::Well
     }
 
-    /// Whether requests are served at all just now.
-    pub fn is_accepting(&self) -> bool {
-        self.is_healthy() || self.on_failure == FailureMode::Open
+    /// Whether everything is served just now, and if not, why.
+    pub fn readiness(&self) -> Result<(), NotAccepting> {
+        if self.is_healthy() || self.rules.private.1 == FailureMode::Open {
+            return Ok(());
+        }
+        Err(NotAccepting(self.condition()))
     }
 
     /// Events that wait to be written.
@@ -138,5 +281,5 @@ impl Audit {
     }
 }
 
-/// A longer wait is a failure: nothing hangs because of the audit.
-const LONGEST_WAIT: Duration = Duration::from_millis(250);
+/// A longer wait is a failure: nothing hangs because of the audit. What is left of a quarter of a second is for the answer.
+const LONGEST_WAIT: Duration = Duration::from_millis(200);

@@ -5,8 +5,11 @@
 //! | 0 | done |
 //! | 1 | it failed; standard error says why and what to do |
 //! | 2 | the arguments or the configuration are wrong; nothing was started |
-//! | 3 | the answer is no: an expectation does not hold, a request is denied, two policies differ |
+//!
+//! Commands that answer a question (`modgate policy …`, `modgate audit …`) exit with 0 for yes, 1 for no (an expectation does
+//! not hold, a request is denied, a log was changed), and 2 if nobody can tell.
 
+mod audit;
 mod cache;
 mod config;
 mod deny;
@@ -61,6 +64,9 @@ enum Command {
     Cache(cache::CacheCommand),
     /// Show who fetches what just now, of all nodes that share a Redis.
     Locks(locks::Locks),
+    /// Read, verify, prove and export the audit: 0 fine, 1 the answer is no, 2 nobody can tell.
+    #[command(subcommand)]
+    Audit(Box<audit::AuditCommand>),
     /// Try a gateway as go would, look at go's settings, and say what to change.
     Doctor(doctor::Doctor),
     /// Keep a token for a gateway, read from standard input.
@@ -92,8 +98,18 @@ enum Failure {
     Failed(anyhow::Error),
     /// Exit code 2: text for standard error.
     Settings(String),
-    /// Exit code 3: the answer, which was printed, is no.
+    /// Exit code 1: the question was answered, with no.
     No,
+}
+
+impl Failure {
+    /// For a command that answers a question: what could not be read is no answer, so 2 and never 1.
+    fn untold(self) -> Self {
+        match self {
+            Self::Failed(error) => Self::Settings(format!("modgate: {error:#}")),
+            other => other,
+        }
+    }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -121,6 +137,7 @@ pub fn run(arguments: Vec<OsString>, environment: Vec<(String, String)>) -> Exit
         Command::Deny(command) => command.run(environment),
         Command::Cache(command) => command.run(environment),
         Command::Locks(command) => command.run(environment),
+        Command::Audit(command) => command.run(environment),
         Command::Doctor(command) => command.run(&environment),
         Command::Login(command) => command.run(&environment),
         Command::Goauth(command) => command.run(&environment),
@@ -135,7 +152,7 @@ pub fn run(arguments: Vec<OsString>, environment: Vec<(String, String)>) -> Exit
             complain(&text);
             ExitCode::from(2)
         }
-        Err(Failure::No) => ExitCode::from(3),
+        Err(Failure::No) => ExitCode::from(1),
     }
 }
 

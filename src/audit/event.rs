@@ -1,52 +1,158 @@
-//! One event of the audit, schema version 1: member order is fixed, absent members are absent, every string is encoded.
+//! One event of the audit, schema version 1: member order is fixed, absent members are absent.
 
 use serde::Serialize;
 use serde::Serializer;
 
+use crate::audit::encode::cut;
 use crate::audit::name::Code;
 use crate::audit::name::Name;
 use crate::audit::name::Outcome;
 
-/// What happened. The writer adds sequence number, node and boot.
-#[derive(Debug, Clone, Serialize)]
+/// What happened. The writer adds sequence number, node, boot, the marks and the chain.
+#[derive(Debug, Clone)]
 pub struct Event {
     /// RFC 3339, UTC, microseconds.
     pub time: String,
-    /// A stable name, such as `module.zip`, `authz.deny`, `request.rejected`.
-    pub event: &'static str,
-    /// Its code, such as `MG005I`: success and failure differ.
-    pub code: Code,
-    /// A time-ordered UUID, the same in log and trace.
+    /// What happened.
+    pub name: Name,
+    /// A time-ordered UUID, the same in log and trace; joins the two phases of one request.
     pub id: String,
-    /// allowed, denied, ancestor, `not_found`, unauthenticated, throttled, rejected or failed.
-    pub outcome: &'static str,
+    /// Which of the records of a request this is.
+    pub phase: Phase,
+    /// What came of it.
+    pub outcome: Outcome,
     /// Who asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<Actor>,
     /// Whence.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
     /// For what.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<Resource>,
     /// What the policy said.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
     /// What was answered.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<Http>,
     /// Where the content came from.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
     /// Whom we asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<Upstream>,
     /// The class of the fault, if there was one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<&'static str>,
     /// More about an event that is no answer.
-    #[serde(skip_serializing_if = "Detail::is_empty")]
     pub detail: Detail,
+}
+
+/// Which of the records of a request this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It was decided to send the body of a private module: written before its first byte.
+    Decided,
+    /// A refusal, written before it is sent.
+    Refused,
+    /// It has ended.
+    Done,
+}
+
+/// A record as it is written: the members and their order are schema version 1.
+#[derive(Debug, Serialize)]
+pub(in crate::audit) struct Line<'a> {
+    v: u8,
+    seq: u64,
+    time: &'a str,
+    event: &'static str,
+    code: Code,
+    id: &'a str,
+    phase: Phase,
+    node: &'a str,
+    boot: &'a str,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<&'a Actor>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a Source>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<&'a Resource>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision: Option<&'a Decision>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<&'a Http>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<&'a Cache>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<&'a Upstream>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<&'static str>,
+    #[serde(skip_serializing_if = "Detail::is_empty")]
+    detail: &'a Detail,
+    #[serde(skip_serializing_if = "is_false")]
+    repeat: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<&'a str>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_false(mark: &bool) -> bool {
+    !*mark
+}
+
+/// What the writer knows of an event.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::audit) struct Standing<'a> {
+    /// Its number.
+    pub(in crate::audit) seq: u64,
+    /// This node.
+    pub(in crate::audit) node: &'a str,
+    /// This start of it.
+    pub(in crate::audit) boot: &'a str,
+    /// Whether a client repeated a refused request.
+    pub(in crate::audit) repeat: bool,
+    /// The first of the denials that belong together.
+    pub(in crate::audit) family: Option<&'a str>,
+}
+
+impl Event {
+    /// The record of this event.
+    pub(in crate::audit) fn line<'a>(&'a self, standing: Standing<'a>) -> Line<'a> {
+        let Standing { seq, node, boot, repeat, family } = standing;
+        Line {
+            v: 1,
+            seq,
+            time: &self.time,
+            event: self.name.text(),
+            code: self.name.code(self.outcome),
+            id: &self.id,
+            phase: self.phase,
+            node,
+            boot,
+            outcome: self.outcome.text(),
+            actor: self.actor.as_ref(),
+            source: self.source.as_ref(),
+            resource: self.resource.as_ref(),
+            decision: self.decision.as_ref(),
+            http: self.http.as_ref(),
+            cache: self.cache.as_ref(),
+            upstream: self.upstream.as_ref(),
+            fault: self.fault,
+            detail: &self.detail,
+            repeat,
+            family,
+        }
+    }
+
+    /// Cuts what a client or a directory made longer than a record may be.
+    pub(in crate::audit) fn shorten(&mut self) {
+        let short = |text: &mut String| *text = cut(text, SHORT_BYTES);
+        if let Some(actor) = &mut self.actor {
+            actor.groups.truncate(GROUPS / 4);
+            actor.groups.iter_mut().for_each(short);
+            actor.detail.iter_mut().for_each(short);
+        }
+        if let Some(resource) = &mut self.resource {
+            let texts = [&mut resource.module, &mut resource.version, &mut resource.path];
+            texts.into_iter().flatten().for_each(short);
+        }
+        self.detail.0.iter_mut().for_each(|(_, value)| short(value));
+    }
 }
 
 /// Named texts, in the order they were given.
@@ -77,10 +183,10 @@ impl Event {
     pub fn bare(time: String, name: Name, id: String, outcome: Outcome) -> Self {
         Self {
             time,
-            event: name.text(),
-            code: name.code(outcome),
+            name,
             id,
-            outcome: outcome.text(),
+            phase: Phase::Done,
+            outcome,
             actor: None,
             source: None,
             resource: None,
@@ -94,8 +200,10 @@ impl Event {
     }
 }
 
-/// Groups kept of a caller; somebody in more of them is told apart by name.
+/// Groups written into a record; of somebody in more of them an `actor.groups` record holds all.
 pub const GROUPS: usize = 32;
+/// What a text is cut to in a record that would be too long; a module path has 300 bytes at most.
+const SHORT_BYTES: usize = 320;
 
 /// Who asked.
 #[derive(Debug, Clone, Serialize)]
@@ -107,9 +215,12 @@ pub struct Actor {
     pub auth: &'static str,
     /// What became of the proof.
     pub result: &'static str,
-    /// Their groups, 32 at most.
+    /// Their groups, 32 at most once it is written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+    /// The digest of all their groups, if they have more than 32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gset: Option<String>,
     /// Token name, expiry, issuer; or why the proof was refused. Never a secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -123,6 +234,7 @@ impl Actor {
             auth: "operator",
             result: "ok",
             groups: Vec::new(),
+            gset: None,
             detail: None,
         }
     }
@@ -202,11 +314,13 @@ pub struct Http {
     pub method: &'static str,
     /// The status.
     pub status: u16,
-    /// Body bytes handed to the connection.
-    pub bytes_out: u64,
+    /// Body bytes handed to the connection; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_out: Option<u64>,
     /// Whether that was all of them.
-    pub complete: bool,
-    /// Milliseconds from the head to the last byte.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub complete: Option<bool>,
+    /// Milliseconds from the head to this record.
     pub ms: f64,
     /// The trace.
     pub trace_id: String,
@@ -237,25 +351,4 @@ pub struct Upstream {
     pub attempts: u32,
     /// What became of the last attempt.
     pub result: &'static str,
-}
-
-/// Makes a text safe for one line of a log that people read in a terminal: control characters, line separators and
-/// bidirectional controls become `?`. JSON would escape most of them; a reader that decodes JSON would undo that.
-pub fn plain(text: &str) -> String {
-    let hostile = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{061c}')
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    text.chars().map(|c| if hostile(c) { '?' } else { c }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::plain;
-
-    #[test]
-    fn no_text_can_start_a_line_or_turn_the_reading_direction() {
-        assert_eq!(plain("a\nb\r\u{1b}[31m\u{202e}x\u{2028}é"), "a?b??[31m?x?é");
-    }
 }

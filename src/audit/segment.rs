@@ -1,55 +1,141 @@
-//! The file that events are appended to, and the next one when it is full.
+//! Names of the audit's files: a segment, the files beside it, and which segments a directory holds.
+//!
+//! | name | what |
+//! |---|---|
+//! | `audit-<node>-<boot>-<first seq>.jsonl` | records, one a line; the newest is being written |
+//! | `….jsonl.zst` | the same, closed and compressed |
+//! | `….idx` | its index, which can be made again at any time |
+//! | `….checkpoints` | the signed notes made while it was written |
 
 use std::fs::File;
-use std::fs::OpenOptions;
 use std::io;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::path::Path;
 use std::path::PathBuf;
 
-/// An append-only file `audit-<node>-<boot>-<first seq>.jsonl`, mode 0640.
-#[derive(Debug)]
-pub(in crate::audit) struct Segment {
-    directory: PathBuf,
-    stem: String,
-    limit: u64,
-    file: Option<File>,
-    len: u64,
+/// A segment by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// The directory it lies in.
+    pub directory: PathBuf,
+    /// Its name without endings.
+    pub stem: String,
+    /// The node that wrote it.
+    pub node: String,
+    /// The start of the node it was written in.
+    pub boot: String,
+    /// The number of its first record.
+    pub first: u64,
 }
 
 impl Segment {
-    /// A segment in a directory, made at the first append. Rotated when it holds `limit` bytes.
-    pub(in crate::audit) fn new(directory: PathBuf, stem: String, limit: u64) -> Self {
-        Self { directory, stem, limit, file: None, len: 0 }
+    /// The segment that begins with a record.
+    pub fn new(directory: &Path, node: &str, boot: &str, first: u64) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            stem: format!("audit-{node}-{boot}-{first:012}"),
+            node: node.to_owned(),
+            boot: boot.to_owned(),
+            first,
+        }
     }
 
-    /// Appends whole lines; `first` is the sequence number of the first of them.
-    ///
-    /// After an error the file is cut back to its last whole line, so a retry cannot leave half a line between.
-    pub(in crate::audit) fn append(&mut self, lines: &[u8], first: u64) -> io::Result<()> {
-        if self.len >= self.limit {
-            self.file = None;
+    /// From the name of any of its files.
+    pub fn parse(directory: &Path, name: &str) -> Option<Self> {
+        let stem = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending))?;
+        let rest = stem.strip_prefix("audit-")?;
+        let (rest, first) = rest.rsplit_once('-')?;
+        let (node, boot) = rest.rsplit_once('-')?;
+        let first =
+            first.parse().ok().filter(|_| !node.is_empty() && boot.len() == BOOT_LETTERS)?;
+        Some(Self {
+            directory: directory.to_owned(),
+            stem: stem.to_owned(),
+            node: node.to_owned(),
+            boot: boot.to_owned(),
+            first,
+        })
+    }
+
+    fn beside(&self, ending: &str) -> PathBuf {
+        self.directory.join(format!("{}{ending}", self.stem))
+    }
+
+    /// The records as they are written.
+    pub fn plain(&self) -> PathBuf {
+        self.beside(PLAIN)
+    }
+
+    /// The records, compressed.
+    pub fn packed(&self) -> PathBuf {
+        self.beside(PACKED)
+    }
+
+    /// The index.
+    pub fn index(&self) -> PathBuf {
+        self.beside(INDEX)
+    }
+
+    /// The signed notes.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.beside(CHECKPOINTS)
+    }
+
+    /// Whether its records are still there.
+    pub fn is_there(&self) -> bool {
+        self.plain().exists() || self.packed().exists()
+    }
+
+    /// Opens its records, compressed or not.
+    pub fn open(&self) -> io::Result<Box<dyn BufRead>> {
+        match File::open(self.plain()) {
+            Ok(file) => Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let inflated = zstd::Decoder::new(File::open(self.packed())?)?;
+                Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, inflated)))
+            }
+            Err(error) => Err(error),
         }
-        let file = if let Some(file) = self.file.as_mut() {
-            file
-        } else {
-            let name = format!("audit-{}-{first:012}.jsonl", self.stem);
-            std::fs::create_dir_all(&self.directory)?;
-            let mut options = OpenOptions::new();
-            let opened =
-                options.append(true).create(true).mode(0o640).open(self.directory.join(name))?;
-            self.len = opened.metadata()?.len();
-            self.file.insert(opened)
-        };
-        match file.write_all(lines) {
-            Ok(()) => {
-                self.len += lines.len() as u64;
-                Ok(())
-            }
-            Err(error) => {
-                file.set_len(self.len)?;
-                Err(error)
-            }
+    }
+}
+
+/// Every segment of a directory, removed ones included as long as a file beside them is there; oldest first.
+pub fn list(directory: &Path) -> io::Result<Vec<Segment>> {
+    let mut found: Vec<Segment> = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let segment = name.to_str().and_then(|name| Segment::parse(directory, name));
+        found.extend(segment);
+    }
+    found.sort_by(|a, b| (a.first, &a.boot, &a.stem).cmp(&(b.first, &b.boot, &b.stem)));
+    found.dedup();
+    Ok(found)
+}
+
+const PLAIN: &str = ".jsonl";
+const PACKED: &str = ".jsonl.zst";
+const INDEX: &str = ".idx";
+const CHECKPOINTS: &str = ".checkpoints";
+const ENDINGS: [&str; 4] = [PACKED, PLAIN, INDEX, CHECKPOINTS];
+/// A UUID without hyphens.
+const BOOT_LETTERS: usize = 32;
+const BUFFER_BYTES: usize = 1 << 18;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_known_by_each_of_its_files_whatever_the_node_is_called() {
+        let boot = "0191".repeat(8);
+        let segment = Segment::new(Path::new("d"), "gw-1.eu", &boot, 42);
+        for path in [segment.plain(), segment.packed(), segment.index(), segment.checkpoints()] {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert_eq!(Segment::parse(Path::new("d"), name), Some(segment.clone()), "{name}");
+        }
+        for other in ["audit-x-1.jsonl", "audit.key", "audit-gw-1.lock", ""] {
+            assert_eq!(Segment::parse(Path::new("d"), other), None, "{other}");
         }
     }
 }

@@ -1,130 +1,270 @@
-//! The one thread that owns sequence and segment.
+//! The one thread that owns sequence, chain and segments.
+
+mod log;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
 
-use serde::Serialize;
 use tokio::sync::mpsc;
-use uuid::Uuid;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use crate::audit::Audit;
-use crate::audit::event::Event;
-use crate::audit::segment::Segment;
-use crate::config::audit::FailureMode;
+use crate::audit::Item;
+use crate::audit::health::Condition;
+use crate::audit::health::Health;
+use crate::audit::keeper;
+use crate::audit::keys;
+use crate::audit::keys::KeyError;
+use crate::audit::keys::Pseudonyms;
+use crate::audit::recover;
+use crate::audit::writer::log::Log;
+use crate::clock::Clock;
+use crate::config;
+use crate::config::audit::Mode;
 use crate::telemetry::Telemetry;
-use crate::telemetry::labels::AuditResult;
-use crate::telemetry::labels::Sink;
+use crate::telemetry::labels::AuditMode;
 
 /// Where and how events are kept.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The directory of the segments.
-    pub directory: PathBuf,
+    /// The section of the configuration.
+    pub config: config::audit::Audit,
     /// This node's name.
     pub node: String,
-    /// Bytes after which a new segment begins.
-    pub max_segment: u64,
-    /// What happens to requests while events cannot be written.
-    pub on_failure: FailureMode,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
 }
 
-/// A line as it is written: what the writer knows, then the event.
-#[derive(Serialize)]
-struct Line<'a> {
-    v: u8,
-    seq: u64,
-    node: &'a str,
-    boot: &'a str,
-    #[serde(flatten)]
-    event: &'a Event,
+impl Settings {
+    /// What this node's log is called.
+    pub fn origin(&self) -> String {
+        format!("{}/{}", self.config.origin, self.node)
+    }
+
+    fn directories(&self) -> Vec<PathBuf> {
+        [Some(self.config.dir.clone()), self.config.second_dir.clone()]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
 }
 
-/// The handle and the loop of the writer; the loop ends when every handle and every reserved place is gone.
+/// What an audit is made of: its handle, its threads, and the newest checkpoint for whoever keeps copies.
+#[derive(Debug)]
+pub struct Started<W, K> {
+    /// Through which events reach the writer.
+    pub audit: Audit,
+    /// The loop of the writer; it ends when every handle and every reserved place is gone.
+    pub write: W,
+    /// The loop of the keeper, which compresses, indexes and removes; it ends with the writer.
+    pub keep: K,
+    /// The newest checkpoint. A cluster's bus, or anything else that keeps copies elsewhere, subscribes here.
+    pub checkpoints: watch::Receiver<Option<Arc<str>>>,
+}
+
+/// The parts of an audit; nothing runs yet.
 pub fn start(
     settings: Settings,
-    telemetry: Arc<Telemetry>,
-) -> (Audit, impl FnOnce() + Send + 'static) {
+    telemetry: &Arc<Telemetry>,
+) -> Result<Started<impl FnOnce() + Send + 'static, impl FnOnce() + Send + 'static>, KeyError> {
     let (queue, events) = mpsc::channel(QUEUE_EVENTS);
-    let healthy = Arc::new(AtomicBool::new(true));
-    let audit =
-        Audit::new(queue, Arc::clone(&healthy), settings.on_failure, Arc::clone(&telemetry));
-    let boot = Uuid::now_v7().simple().to_string();
-    let stem = format!("{}-{boot}", settings.node);
-    let segment = Segment::new(settings.directory, stem, settings.max_segment);
-    let writer = Writer { node: settings.node, boot, next: 1, segment, healthy, telemetry };
-    (audit, move || writer.run(events))
+    let health = Arc::new(Health::default());
+    let signers = keys::signers(&settings.config.key_file, &settings.origin())?;
+    let pseudonyms = settings
+        .config
+        .pseudonymise
+        .then(|| Pseudonyms::open(&keys::pseudonym_file(&settings.config.key_file)))
+        .transpose()?;
+    let (announce, checkpoints) = watch::channel(None);
+    let (jobs, work) = std::sync::mpsc::channel();
+    let keeper = keeper::Keeper { settings: settings.clone(), audit: queue.downgrade(), work };
+    let audit = Audit::new(queue, Arc::clone(&health), &settings, Arc::clone(telemetry));
+    let parts = log::Parts { signers, pseudonyms, announce, jobs };
+    let log = Log::new(settings.clone(), parts, Arc::clone(telemetry));
+    let writer =
+        Writer { log, health, settings, telemetry: Arc::clone(telemetry), reserved_at: None };
+    Ok(Started {
+        audit,
+        write: move || writer.run(events),
+        keep: move || keeper.run(),
+        checkpoints,
+    })
 }
 
 struct Writer {
-    node: String,
-    boot: String,
-    next: u64,
-    segment: Segment,
-    healthy: Arc<AtomicBool>,
+    log: Log,
+    health: Arc<Health>,
+    settings: Settings,
     telemetry: Arc<Telemetry>,
+    reserved_at: Option<Instant>,
 }
 
 impl Writer {
-    fn run(mut self, mut events: mpsc::Receiver<Event>) {
+    fn run(mut self, mut events: mpsc::Receiver<Item>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let Ok(runtime) = runtime else {
+            self.health.set(Condition::Broken);
+            tracing::error!("the audit's writer has no timer, so nothing is recorded");
+            return;
+        };
+        if !self.open(&events) {
+            return;
+        }
         let mut batch = Vec::with_capacity(BATCH_EVENTS);
-        while let Some(event) = events.blocking_recv() {
-            batch.push(event);
-            while batch.len() < BATCH_EVENTS {
-                match events.try_recv() {
-                    Ok(event) => batch.push(event),
-                    Err(_empty) => break,
-                }
+        loop {
+            let more = events.recv_many(&mut batch, BATCH_EVENTS);
+            match runtime.block_on(async { tokio::time::timeout(TICK, more).await }) {
+                Ok(0) => break,
+                Ok(_) => self.write(&mut batch, &events),
+                Err(_elapsed) => {}
             }
-            self.write(&batch);
-            batch.clear();
+            self.tick(&events);
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
             self.telemetry.metrics().audit_queue.set((), events.len() as f64);
         }
+        self.log.stop();
+        self.persist(&events);
+        self.log.sync();
+        self.log.checkpoint();
     }
 
-    /// Writes a batch, however long it takes: the events are kept until the segment takes them.
-    fn write(&mut self, batch: &[Event]) {
-        let first = self.next;
-        let mut lines = Vec::with_capacity(batch.len() * 1024);
-        for event in batch {
-            let line = Line { v: 1, seq: self.next, node: &self.node, boot: &self.boot, event };
-            if let Err(error) = serde_json::to_writer(&mut lines, &line) {
-                tracing::error!(%error, "an audit event could not be encoded");
-                continue;
+    /// Finds out where the log stood and begins a segment, however long it takes.
+    fn open(&mut self, events: &mpsc::Receiver<Item>) -> bool {
+        loop {
+            match self
+                .log
+                .lock()
+                .and_then(|()| recover::recover(&self.settings.directories(), &self.settings.node))
+            {
+                Ok(before) => {
+                    self.log.begin(before);
+                    let written = self.persist(events);
+                    self.log.checkpoint();
+                    return written;
+                }
+                Err(error) => self.failed(&error),
             }
-            lines.push(b'\n');
-            self.next += 1;
-        }
-        while let Err(error) = self.segment.append(&lines, first) {
-            self.failed(&error);
+            if events.is_closed() {
+                return false;
+            }
             std::thread::park_timeout(RETRY_PAUSE);
         }
-        self.recovered();
-        let written = &self.telemetry.metrics().audit_events;
-        written.add((Sink::Segment, AuditResult::Written), self.next - first);
+    }
+
+    fn write(&mut self, batch: &mut Vec<Item>, events: &mpsc::Receiver<Item>) {
+        let begun = self.settings.clock.instant();
+        let (mut written, mut durable) = (Vec::new(), Vec::new());
+        for Item { event, mode, done } in batch.drain(..) {
+            self.log.add(event);
+            match mode {
+                Mode::Durable => durable.push(done),
+                Mode::Written | Mode::BestEffort => written.push(done),
+            }
+        }
+        if !self.persist(events) {
+            return;
+        }
+        let took = || self.settings.clock.instant().saturating_duration_since(begun).as_secs_f64();
+        let seconds = &self.telemetry.metrics().audit_write_seconds;
+        if !written.is_empty() {
+            seconds.observe((AuditMode::Written,), took());
+        }
+        acknowledge(written);
+        if !durable.is_empty() {
+            // one for all of them: the batch that gathered while the last one took its time
+            let synced = self.log.sync();
+            seconds.observe((AuditMode::Durable,), took());
+            if synced {
+                acknowledge(durable);
+            }
+        }
+    }
+
+    /// Writes what was added, however long it takes: records are kept until a sink takes them. Gives up only when the
+    /// gateway ends, and says so.
+    fn persist(&mut self, events: &mpsc::Receiver<Item>) -> bool {
+        let mut last_tries = LAST_TRIES;
+        loop {
+            match self.log.flush() {
+                Ok(()) => break,
+                Err(error) => {
+                    self.failed(&error);
+                    if Condition::of(&error) == Condition::Full && self.log.give_back() {
+                        continue;
+                    }
+                }
+            }
+            if events.is_closed() {
+                if last_tries == 0 {
+                    tracing::error!("the audit could not be written to its end");
+                    return false;
+                }
+                last_tries -= 1;
+            }
+            std::thread::park_timeout(RETRY_PAUSE);
+        }
+        self.recovered(events);
+        true
+    }
+
+    /// What is due: a checkpoint, a new segment, another look at a disk that was full.
+    fn tick(&mut self, events: &mpsc::Receiver<Item>) {
+        if self.health.condition() != Condition::Well {
+            self.recovered(events);
+        }
+        if self.log.turn() {
+            self.persist(events);
+        }
     }
 
     fn failed(&self, error: &std::io::Error) {
-        let events = &self.telemetry.metrics().audit_events;
-        events.count((Sink::Segment, AuditResult::Failed));
-        if self.healthy.swap(false, Ordering::Relaxed) {
-            tracing::error!(%error, "the audit segment cannot be written");
+        let condition = Condition::of(error);
+        if self.health.set(condition) == Condition::Well {
+            tracing::error!(%error, why = condition.why(), "the audit cannot be written");
         }
     }
 
-    fn recovered(&self) {
-        if !self.healthy.swap(true, Ordering::Relaxed) {
-            tracing::info!("the audit segment can be written again");
+    /// A full disk has recovered when the reserve can be held back again; anything else when a write went well.
+    fn recovered(&mut self, events: &mpsc::Receiver<Item>) {
+        let before = self.health.condition();
+        let looked = self.reserved_at.is_some_and(|at| at.elapsed() < RETRY_PAUSE);
+        if looked && before != Condition::Broken && before != Condition::Refused {
+            return;
         }
+        self.reserved_at = Some(self.settings.clock.instant());
+        if let Err(error) = self.log.reserve() {
+            if before == Condition::Well {
+                self.failed(&error);
+            }
+            return;
+        }
+        if self.health.set(Condition::Well) != Condition::Well {
+            tracing::info!("the audit can be written again");
+        }
+        if let Some(lost) = self.health.take_lost() {
+            self.log.gap(&lost);
+            self.persist(events);
+        }
+    }
+}
+
+fn acknowledge(waiting: Vec<Option<oneshot::Sender<()>>>) {
+    for done in waiting.into_iter().flatten() {
+        // whoever no longer waits has been told that it took too long
+        let _gone = done.send(());
     }
 }
 
 /// Places in the queue: what a busy gateway answers in half a second.
-const QUEUE_EVENTS: usize = 8192;
+pub(in crate::audit) const QUEUE_EVENTS: usize = 8192;
 /// Events written by one system call at most.
 const BATCH_EVENTS: usize = 256;
-/// How long a failing segment is left alone.
+/// How often it is asked what is due.
+const TICK: Duration = Duration::from_millis(250);
+/// How long failing files are left alone.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How often a gateway that ends tries to write its last records.
+const LAST_TRIES: u32 = 3;

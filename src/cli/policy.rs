@@ -29,7 +29,7 @@ use crate::policy::explain::Who;
 use crate::policy::gates::Circumstances;
 use crate::policy::lint::Weight;
 
-/// Checks of a policy that need no running gateway. Exit codes: 0 yes, 3 the answer is no, 1 and 2 it could not be told.
+/// Checks of a policy that need no running gateway: 0 yes, 1 the answer is no, 2 nobody can tell.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum PolicyCommand {
     /// Run the expectations in the policy's tests/ folder; prints TAP, `JUnit` or JSON.
@@ -50,14 +50,15 @@ pub(in crate::cli) enum PolicyCommand {
 
 impl PolicyCommand {
     pub(in crate::cli) fn run(self, environment: Vec<(String, String)>) -> Result<(), Failure> {
-        match self {
+        let done = match self {
             Self::Test(command) => command.run(environment),
             Self::Lint(command) => command.run(environment),
             Self::Explain(command) => command.run(environment),
             Self::Diff(command) => command.run(environment),
             Self::Replay(command) => command.run(environment),
             Self::Promote(command) => command.run(environment),
-        }
+        };
+        done.map_err(Failure::untold)
     }
 }
 

@@ -107,7 +107,12 @@ fn greeting(config: &Config, listening: &Listening) -> String {
         .map_or_else(|| "built in".to_owned(), |dir| dir.display().to_string());
     line("policy", policy);
     line("cache", format!("{} and memory", config.cache.dir.display()));
-    line("audit", config.audit.dir.display().to_string());
+    let copies = if config.audit.announce {
+        "checkpoints in the log too"
+    } else {
+        "checkpoints kept nowhere else: see audit.announce"
+    };
+    line("audit", format!("{}, {copies}", config.audit.dir.display()));
     let traces = config.telemetry.otlp_endpoint.as_ref();
     line("traces", traces.map_or_else(|| "off: no otlp_endpoint".to_owned(), ToString::to_string));
     text

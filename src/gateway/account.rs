@@ -8,11 +8,13 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::audit::Audit;
+use crate::audit::Class;
 use crate::audit::NotAccepting;
 use crate::audit::Place;
 use crate::audit::act::Act;
 use crate::audit::event;
 use crate::audit::event::Event;
+use crate::audit::event::Phase;
 use crate::audit::name as audit;
 use crate::audit::name::Name;
 use crate::clock::Clock;
@@ -29,6 +31,7 @@ use crate::head::Method;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::Answer;
 use crate::telemetry::labels::Code;
+use crate::telemetry::labels::Decision;
 use crate::telemetry::labels::Label as _;
 use crate::telemetry::labels::Outcome;
 use crate::telemetry::labels::SecurityEvent;
@@ -126,13 +129,24 @@ impl Accounts {
         Self { audit, lines, log, telemetry, clock }
     }
 
-    /// Gives an answer its place in the audit; without a place it becomes 503.
+    /// Gives an answer its place in the audit; without a place it becomes 503, unless it is a refusal.
     pub async fn admit(self: &Arc<Self>, record: Record, reply: Reply) -> Admitted {
-        let (place, reply) = match self.audit.reserve().await {
+        let admitted = match class(&record, &reply) {
+            Class::Refusal => {
+                let event = Account::before(&record, reply.code).event(Phase::Refused);
+                // it is refused in any case, and what could not be written is counted
+                let _written = self.audit.record(Class::Refusal, event).await;
+                Ok(None)
+            }
+            Class::Private => self.decided(&record, &reply).await.map(Some),
+            Class::Public | Class::Admin => self.audit.reserve(Class::Public).await.map(Some),
+        };
+        let (place, reply) = match admitted {
             Ok(place) => (place, reply),
             Err(refused) => {
                 record.note(|facts| facts.fault = Some(refused.kind()));
-                (self.audit.reserve_now(), Reply::fault(&refused, None, &record))
+                let reply = Reply::fault(&refused, None, &record);
+                (Some(self.audit.reserve_now(Class::Public)), reply)
             }
         };
         let expected = match record.method() {
@@ -148,21 +162,34 @@ impl Accounts {
         Admitted { reply, closer }
     }
 
+    /// The body of a private module leaves only after the decision is written, and with a place for its end.
+    async fn decided(&self, record: &Record, reply: &Reply) -> Result<Place, NotAccepting> {
+        let place = self.audit.reserve(Class::Private).await?;
+        let event = Account::before(record, reply.code).event(Phase::Decided);
+        match self.audit.record(Class::Private, event).await {
+            Ok(()) => Ok(place),
+            Err(refused) => {
+                // the decision may be written yet; what follows it says that nothing was sent
+                record.note(|facts| facts.fault = Some(refused.kind()));
+                place.append(Account::before(record, Code::Unavailable).event(Phase::Done));
+                Err(refused)
+            }
+        }
+    }
+
     /// Records an administrative action. Never waits; without a place it is lost, and counted.
     pub fn administer(&self, act: Act) {
-        self.audit.reserve_now().append(act.event(rfc3339_micros(self.clock.now())));
+        self.audit.reserve_now(Class::Admin).append(act.event(rfc3339_micros(self.clock.now())));
     }
 
     /// Records an administrative action that must not happen unrecorded: ask before it takes effect.
     pub async fn administered(&self, act: Act) -> Result<(), NotAccepting> {
-        let place = self.audit.reserve().await?;
-        place.append(act.event(rfc3339_micros(self.clock.now())));
-        Ok(())
+        self.audit.record(Class::Admin, act.event(rfc3339_micros(self.clock.now()))).await
     }
 
-    /// Whether answers are given at all just now.
-    pub fn is_accepting(&self) -> bool {
-        self.audit.is_accepting()
+    /// Whether everything is answered just now, and if not, why.
+    pub fn readiness(&self) -> Result<(), NotAccepting> {
+        self.audit.readiness()
     }
 
     /// Accounts for bytes that never became a request.
@@ -181,7 +208,7 @@ impl Accounts {
             transport: "tcp",
             ua: None,
         };
-        self.audit.reserve_now().append(Event {
+        self.audit.reserve_now(Class::Refusal).append(Event {
             source: Some(source),
             detail: vec![
                 ("status", refused.code().text().to_owned()),
@@ -210,11 +237,33 @@ impl Accounts {
     }
 }
 
+/// What kind of event an answer is.
+fn class(record: &Record, reply: &Reply) -> Class {
+    let facts = record.facts();
+    let refused = facts.fault.is_some_and(|kind| match kind {
+        Kind::Malformed | Kind::Unauthenticated | Kind::Denied | Kind::Throttled => true,
+        Kind::NotFound
+        | Kind::Gone
+        | Kind::Unavailable
+        | Kind::Upstream
+        | Kind::Timeout
+        | Kind::Integrity
+        | Kind::Internal => false,
+    });
+    let ancestor = facts.decision.is_some_and(|(decision, _)| decision == Decision::Absent);
+    if refused || ancestor {
+        return Class::Refusal;
+    }
+    let has_body = matches!(reply.code, Code::Ok | Code::Partial) && record.method() == Method::Get;
+    if facts.private && has_body { Class::Private } else { Class::Public }
+}
+
 #[derive(Debug)]
 struct Open {
     accounts: Arc<Accounts>,
     record: Record,
-    place: Place,
+    /// None if its record is written already.
+    place: Option<Place>,
 }
 
 /// Closes a record exactly once: at the last byte, at an error, or when it is dropped because the caller hung up.
@@ -271,7 +320,9 @@ impl Closer {
         // the trace first: what is exported after all is an exemplar too
         account.trace(&accounts.telemetry);
         account.measure(&accounts.telemetry);
-        place.append(account.event());
+        if let Some(place) = place {
+            place.append(account.event(Phase::Done));
+        }
         account.log(&accounts);
     }
 }

@@ -339,7 +339,7 @@ fn wanted(conditions: &Conditions, etag: &str, len: u64) -> Wanted {
 fn fitted(text: &str, trace: &str) -> String {
     let mut lines: Vec<String> = text
         .lines()
-        .map(|line| cut(&crate::audit::event::plain(line), LINE_BYTES))
+        .map(|line| cut(&crate::audit::encode::plain(line), LINE_BYTES))
         .filter(|line| !line.trim().is_empty())
         .take(LINES - 1)
         .collect();

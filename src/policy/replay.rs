@@ -69,6 +69,10 @@ impl Replay {
         let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
         let (was, principal) = (text("/decision/effect")?, text("/actor/id")?);
         let (module, artifact) = (text("/resource/module")?, text("/resource/artifact")?);
+        // the end of the same request is told by an event of its own
+        if text("/phase") == Some("decided") {
+            return None;
+        }
         // the token's limit is not the policy's
         if text("/decision/reason") == Some("token_limit") {
             return None;

@@ -307,6 +307,18 @@ label! {
     Sink as "sink" {
         /// The local segment.
         Segment = "segment",
+        /// The second directory.
+        Second = "second",
+    }
+}
+
+label! {
+    /// When a record counts as written.
+    AuditMode as "mode" {
+        /// The operating system has it.
+        Written = "written",
+        /// The disk has it.
+        Durable = "durable",
     }
 }
 

@@ -19,6 +19,7 @@ use crate::telemetry::family::Histograms;
 use crate::telemetry::family::Registry;
 use crate::telemetry::labels::Answer;
 use crate::telemetry::labels::Attempt;
+use crate::telemetry::labels::AuditMode;
 use crate::telemetry::labels::AuditResult;
 use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
@@ -209,6 +210,12 @@ catalogue! {
     counter audit_events "modgate_audit_events_total": Counters<(Sink, AuditResult)>;
     /// Audit events waiting to be written.
     gauge audit_queue "modgate_audit_queue_length": Gauges<()>;
+    /// Audit events that can wait to be written.
+    gauge audit_queue_capacity "modgate_audit_queue_capacity": Gauges<()>;
+    /// Time to write a batch of audit events, by when they count as written.
+    histogram audit_write_seconds "modgate_audit_write_duration_seconds": Histograms<(AuditMode,)>, in DECIDE;
+    /// When the audit was last signed, in seconds since 1970.
+    gauge audit_checkpoint "modgate_audit_last_checkpoint_timestamp_seconds": Gauges<()>;
     /// Traces, by whether they are exported.
     counter sampling "modgate_telemetry_sampling_total": Counters<(Sampling,)>;
     /// Spans, by what became of them on their way to the collector; all 0 without one.

@@ -149,7 +149,7 @@ const LAYERS: [(u8, &[&str]); 10] = [
     (4, &["egress", "link", "tasks", "breaker"]),
     (3, &["telemetry"]),
     (2, &["config"]),
-    (1, &["goproxy"]),
+    (1, &["goproxy", "tlog"]),
     (0, &["clock", "fault", "content", "head", "kept"]),
 ];
 
@@ -186,7 +186,7 @@ const DOORS: &[(&str, Reach)] = &[
     ),
     ("tokio_rustls", Reach::In(&["src/server"])),
     ("rcgen", Reach::In(&["src/server/devca.rs", "src/cli/store.rs"])),
-    ("rustix", Reach::In(&["src/server/body.rs"])),
+    ("rustix", Reach::In(&["src/server/body.rs", "src/audit/sink.rs"])),
     ("reqwest", Reach::In(&["src/egress"])),
     ("ipnet", Reach::In(&["src/egress", "src/config", "src/policy"])),
     ("tokio_util", Reach::In(&["src/tasks.rs"])),
@@ -220,8 +220,9 @@ const DOORS: &[(&str, Reach)] = &[
     ("flate2", Reach::In(&["src/goproxy/zipfile"])),
     ("unicode_properties", Reach::In(&["src/goproxy/zipfile"])),
     ("unicode_case_mapping", Reach::In(&["src/goproxy/zipfile"])),
+    ("zstd", Reach::In(&["src/audit"])),
     // the provider of signatures, randomness and constant-time comparison
-    ("aws_lc_rs", Reach::In(&["src/identity", "src/server/tls.rs"])),
+    ("aws_lc_rs", Reach::In(&["src/identity", "src/server/tls.rs", "src/tlog", "src/audit"])),
     ("clap", Reach::In(&["src/cli"])),
     ("toml_edit", Reach::In(&["src/config"])),
     ("toml", Reach::In(&["src/config", "src/policy"])),

@@ -49,7 +49,7 @@ fn a_stranger_gets_401_for_good_and_bad_paths_alike_and_a_hit_is_no_exception() 
         }
     }
     assert_eq!(upstream.asked().len(), asked);
-    let refused = gateway.audited(10, "a refusal", |event| event["event"] == "auth.failure");
+    let refused = gateway.audited(10, "a refusal", |event| event["outcome"] == "unauthenticated");
     assert_eq!(refused.len(), 10);
     assert!(!gateway.output().contains("mgt_wrong"));
 }

@@ -4,6 +4,11 @@
 #![expect(clippy::panic, reason = "a failed step is a failed test")]
 
 mod access;
+mod audit_failure;
+mod audit_log;
+mod audit_questions;
+mod audit_shipping;
+mod audit_tamper;
 mod canary;
 mod care;
 mod chaos;

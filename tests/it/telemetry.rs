@@ -74,7 +74,8 @@ fn a_trace_shows_each_stage_each_tier_and_each_attempt_below_its_root() {
     }
     let fetch = named(&spans, "fetch");
     for tier in ["memory", "blob"] {
-        let is_it = |span: &&Span| span.name == "cache get" && span.attribute("modgate.cache.tier") == tier;
+        let is_it =
+            |span: &&Span| span.name == "cache get" && span.attribute("modgate.cache.tier") == tier;
         let look = spans.iter().find(is_it).unwrap_or_else(|| panic!("no look into {tier}"));
         assert_eq!(look.parent, fetch.id, "{tier}");
     }

@@ -1,7 +1,7 @@
 //! Changing a policy without fear: compare two, decide the past again, and put a candidate in force as it was observed.
 
 use std::fs::File;
-use std::io::BufRead as _;
+use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Write as _;
 use std::path::Path;
@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::app;
+use crate::audit::segment::Segment;
 use crate::cli::Failure;
 use crate::cli::Settings;
 use crate::cli::policy::Which;
@@ -79,8 +80,7 @@ impl Replay {
         let mut replayed = replay::Replay::default();
         for path in &self.audit {
             let shown = || path.display().to_string();
-            let file = File::open(path).with_context(shown)?;
-            for line in BufReader::new(file).lines() {
+            for line in lines(path).with_context(shown)?.lines() {
                 replayed.event(&candidate, &line.with_context(shown)?);
             }
         }
@@ -90,6 +90,16 @@ impl Replay {
             say(&replayed.to_string())?;
         }
         if replayed.differing() == 0 { Ok(()) } else { Err(Failure::No) }
+    }
+}
+
+/// The lines of a segment, compressed or not; any other file as it is.
+fn lines(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
+    let directory = path.parent().unwrap_or_else(|| Path::new("."));
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    match Segment::parse(directory, name) {
+        Some(segment) => segment.open(),
+        None => Ok(Box::new(BufReader::new(File::open(path)?))),
     }
 }
 

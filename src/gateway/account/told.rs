@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::audit::encode::cut;
+use crate::audit::encode::plain;
 use crate::audit::event;
 use crate::audit::event::Event;
-use crate::audit::event::plain;
+use crate::audit::event::Phase;
 use crate::audit::name as audit;
 use crate::audit::name::Name;
 use crate::clock::rfc3339_micros;
@@ -39,6 +41,18 @@ pub(in crate::gateway::account) struct Account {
 }
 
 impl Account {
+    /// What there is to say before the first byte is sent.
+    pub(in crate::gateway::account) fn before(record: &Record, code: Code) -> Self {
+        Self {
+            facts: record.facts(),
+            took: record.elapsed(),
+            code,
+            sent: 0,
+            outcome: Outcome::Complete,
+            record: record.clone(),
+        }
+    }
+
     fn endpoint(&self) -> Endpoint {
         self.facts.endpoint.unwrap_or(Endpoint::Other)
     }
@@ -146,26 +160,14 @@ impl Account {
         }
     }
 
-    pub(in crate::gateway::account) fn event(&self) -> Event {
+    pub(in crate::gateway::account) fn event(&self, phase: Phase) -> Event {
         let (record, facts) = (&self.record, &self.facts);
         let time = rfc3339_micros(record.received());
-        let peer = record.peer();
-        let path = facts.module.is_none().then(|| record.path().to_owned());
         Event {
+            phase,
             actor: self.actor(),
-            source: Some(event::Source {
-                ip: peer.ip().to_string(),
-                port: peer.port(),
-                transport: record.transport(),
-                ua: record.user_agent().map(plain),
-            }),
-            resource: Some(event::Resource {
-                module: facts.module.clone(),
-                version: facts.version.as_deref().map(plain),
-                artifact: facts.artifact,
-                path,
-                private: facts.private,
-            }),
+            source: Some(self.source()),
+            resource: Some(self.resource()),
             decision: facts.decision.map(|(effect, reason)| event::Decision {
                 effect: effect.text(),
                 reason: reason.text(),
@@ -179,14 +181,7 @@ impl Account {
                     policy: shadow.revision.clone(),
                 }),
             }),
-            http: Some(event::Http {
-                method: record.method().word(),
-                status: self.code.number(),
-                bytes_out: self.sent,
-                complete: self.outcome == Outcome::Complete,
-                ms: (self.took.as_secs_f64() * 1e6).round() / 1e3,
-                trace_id: record.trace().trace_id(),
-            }),
+            http: Some(self.http(phase)),
             cache: facts.cache.map(|found| event::Cache {
                 result: found.text(),
                 tier: facts.tier.map(crate::telemetry::labels::Tier::text),
@@ -199,14 +194,48 @@ impl Account {
         }
     }
 
+    fn source(&self) -> event::Source {
+        let peer = self.record.peer();
+        event::Source {
+            ip: peer.ip().to_string(),
+            port: peer.port(),
+            transport: self.record.transport(),
+            ua: self.record.user_agent().map(|agent| cut(agent, AGENT_BYTES)),
+        }
+    }
+
+    fn resource(&self) -> event::Resource {
+        let facts = &self.facts;
+        event::Resource {
+            module: facts.module.clone(),
+            version: facts.version.clone(),
+            artifact: facts.artifact,
+            path: facts.module.is_none().then(|| cut(self.record.path(), PATH_BYTES)),
+            private: facts.private,
+        }
+    }
+
+    fn http(&self, phase: Phase) -> event::Http {
+        let is_done = phase == Phase::Done;
+        event::Http {
+            method: self.record.method().word(),
+            status: self.code.number(),
+            bytes_out: is_done.then_some(self.sent),
+            complete: is_done.then_some(self.outcome == Outcome::Complete),
+            ms: (self.took.as_secs_f64() * 1e6).round() / 1e3,
+            trace_id: self.record.trace().trace_id(),
+        }
+    }
+
     fn actor(&self) -> Option<event::Actor> {
         let facts = &self.facts;
         Some(event::Actor {
             id: facts.principal.clone(),
             auth: facts.auth_method?.text(),
             result: facts.auth_result?.text(),
-            groups: facts.groups.iter().take(event::GROUPS).cloned().collect(),
-            detail: facts.auth_detail.as_deref().map(plain),
+            groups: facts.groups.clone(),
+            gset: None,
+            detail: facts.auth_detail.clone(),
         })
     }
 
@@ -292,3 +321,8 @@ impl Account {
         line
     }
 }
+
+/// What a client calls itself is for people.
+const AGENT_BYTES: usize = 256;
+/// A path that is no module's may be hostile.
+const PATH_BYTES: usize = 512;

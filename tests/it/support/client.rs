@@ -134,6 +134,24 @@ impl Client {
         StreamOwned::new(connection, tcp)
     }
 
+    /// The status, if the gateway is there and answers to the end.
+    pub(crate) fn try_get(&self, path: &str) -> Option<u16> {
+        let tcp = TcpStream::connect(self.address).ok()?;
+        tcp.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let connection = ClientConnection::new(Arc::clone(&self.config), name).unwrap();
+        let mut stream = StreamOwned::new(connection, tcp);
+        let authorization = self.authorization();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}\r\n"
+        );
+        stream.write_all(request.as_bytes()).ok()?;
+        stream.flush().ok()?;
+        let answer = parse(&read_to_end(&mut stream))?;
+        let length: usize = answer.header("content-length").parse().ok()?;
+        (answer.body.len() == length).then_some(answer.status)
+    }
+
     pub(crate) fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, "")
     }

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::io::BufRead as _;
 use std::io::BufReader;
+use std::io::Read as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
@@ -142,6 +144,23 @@ fn gather(pipe: impl std::io::Read + Send + 'static, into: &Arc<Mutex<String>>) 
     });
 }
 
+/// Every record of a directory's segments, compressed or not, in order.
+pub(crate) fn records_in(directory: &Path) -> Vec<Value> {
+    let mut segments = modgate::audit::segment::list(directory).unwrap_or_default();
+    segments.retain(modgate::audit::segment::Segment::is_there);
+    let mut records = Vec::new();
+    for segment in segments {
+        let mut text = String::new();
+        // compressed between the look and the read: the next try of whoever waits finds it
+        let Ok(mut opened) = segment.open() else { continue };
+        opened.read_to_string(&mut text).unwrap();
+        // a line without its end is still being written
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        records.extend(whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+    }
+    records
+}
+
 impl Gateway {
     pub(crate) fn state(&self) -> PathBuf {
         self.directory.path().join(".modgate")
@@ -195,19 +214,20 @@ impl Gateway {
         self.output.lock().unwrap().clone()
     }
 
-    /// Every audit event so far, of all starts, in order.
+    /// Every answer's and every action's audit event so far, of all starts, in order: without the audit's own, without those
+    /// of a start, and without the first of two phases.
     pub(crate) fn audit(&self) -> Vec<Value> {
-        let Ok(found) = std::fs::read_dir(self.state().join("audit")) else { return Vec::new() };
-        let mut files: Vec<_> = found.map(|entry| entry.unwrap().path()).collect();
-        files.sort();
-        let mut events = Vec::new();
-        for file in files {
-            let text = std::fs::read_to_string(file).unwrap();
-            // a line without its end is still being written
-            let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-            events.extend(whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
-        }
-        events
+        let is_own = |event: &Value| {
+            let name = event["event"].as_str().unwrap();
+            name.starts_with("audit.") || name == "config.reload"
+        };
+        let events = self.records().into_iter();
+        events.filter(|event| !is_own(event) && event["phase"] != "decided").collect()
+    }
+
+    /// Every record so far, of all starts, in order.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        records_in(&self.state().join("audit"))
     }
 
     /// Waits for that many audit events of a kind and gives them.

@@ -1,0 +1,177 @@
+//! Who tidies up behind the writer: closed segments are indexed, compressed, and removed when they are old enough.
+//!
+//! A removal is recorded first, with the digest of what goes; index and checkpoints stay, so the log can be verified across
+//! the hole. A failure is logged and tried again when the next segment is closed.
+
+use std::fs::File;
+use std::io;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use sha2::Digest as _;
+use sha2::Sha256;
+use tokio::sync::mpsc::WeakSender;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::audit::Item;
+use crate::audit::chain;
+use crate::audit::event::Event;
+use crate::audit::index;
+use crate::audit::name::Name;
+use crate::audit::name::Outcome;
+use crate::audit::segment;
+use crate::audit::segment::Segment;
+use crate::audit::writer::Settings;
+use crate::clock::rfc3339_micros;
+use crate::config::audit::Mode;
+use crate::config::audit::Packing;
+
+/// What the writer asks of the keeper.
+#[derive(Debug, Clone, Copy)]
+pub enum Job {
+    /// Index and compress every segment but the one that begins with this record, and remove old ones.
+    Tidy {
+        /// The segment being written.
+        except: u64,
+    },
+}
+
+/// Tidies until the writer is gone.
+#[derive(Debug)]
+pub(in crate::audit) struct Keeper {
+    pub(in crate::audit) settings: Settings,
+    pub(in crate::audit) audit: WeakSender<Item>,
+    pub(in crate::audit) work: Receiver<Job>,
+}
+
+impl Keeper {
+    pub(in crate::audit) fn run(self) {
+        while let Ok(Job::Tidy { except }) = self.work.recv() {
+            let config = &self.settings.config;
+            let directories = [Some(&config.dir), config.second_dir.as_ref()];
+            for directory in directories.into_iter().flatten() {
+                if let Err(error) = self.tidy(directory, except) {
+                    tracing::error!(%error, dir = %directory.display(), "closed audit segments could not be tidied");
+                }
+            }
+        }
+    }
+
+    fn tidy(&self, directory: &Path, except: u64) -> io::Result<()> {
+        for segment in segment::list(directory)? {
+            let is_ours = segment.node == self.settings.node && segment.first != except;
+            if is_ours && segment.is_there() {
+                close(&segment, self.settings.config.packing)?;
+                self.retire(&segment)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a segment whose newest record is older than segments are kept.
+    fn retire(&self, segment: &Segment) -> io::Result<()> {
+        let config = &self.settings.config;
+        if config.hold {
+            return Ok(());
+        }
+        let index = index::Index::open(segment)?;
+        let kept = Duration::from_secs(u64::from(config.keep_days) * 86_400);
+        let oldest = self.settings.clock.now().checked_sub(kept).unwrap_or(SystemTime::UNIX_EPOCH);
+        if index.head.to.as_str() >= rfc3339_micros(oldest).as_str() {
+            return Ok(());
+        }
+        // without a place for its record nothing is removed; the next look will find it
+        let Some(queue) = self.audit.upgrade() else { return Ok(()) };
+        let Ok(place) = queue.try_reserve() else { return Ok(()) };
+        let time = rfc3339_micros(self.settings.clock.now());
+        let mut event =
+            Event::bare(time, Name::AuditDelete, Uuid::now_v7().to_string(), Outcome::Allowed);
+        event.detail = vec![
+            ("segment", segment.stem.clone()),
+            ("directory", segment.directory.display().to_string()),
+            ("first", index.head.first.to_string()),
+            ("last", index.head.last.to_string()),
+            ("sha256", index.head.sha256),
+            ("why", format!("older than {} days", config.keep_days)),
+        ]
+        .into();
+        let (done, written) = oneshot::channel();
+        place.send(Item { event, mode: Mode::Written, done: Some(done) });
+        drop(queue);
+        if written.blocking_recv().is_err() {
+            return Ok(());
+        }
+        for path in [segment.plain(), segment.packed()] {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gives a closed segment its index, and compresses it. What is done already is left alone.
+pub fn close(segment: &Segment, packing: Packing) -> io::Result<()> {
+    let is_plain = segment.plain().exists();
+    if !is_plain && segment.index().exists() {
+        return Ok(());
+    }
+    if is_plain && packing == Packing::Compress {
+        let packed = compress_segment(segment)?;
+        index::build(segment, packed)?;
+        return std::fs::remove_file(segment.plain());
+    }
+    if !segment.index().exists() {
+        index::build(segment, None)?;
+    }
+    Ok(())
+}
+
+/// Compresses a segment block by block, so that a query inflates only the blocks it needs; any tool that knows zstd reads
+/// the whole. Gives where each block begins and ends.
+fn compress_segment(segment: &Segment) -> io::Result<Option<Vec<(u64, u64)>>> {
+    let mut plain = segment.open()?;
+    let staged = segment.directory.join(format!("{}.staged", segment.stem));
+    let mut packed = File::create(&staged)?;
+    let (mut blocks, mut at) = (Vec::new(), 0_u64);
+    let mut block = Vec::with_capacity(index::BLOCK_BYTES * 2);
+    loop {
+        block.clear();
+        index::read_block(&mut plain, &mut block)?;
+        if block.is_empty() {
+            break;
+        }
+        let frame = zstd::bulk::compress(&block, LEVEL)?;
+        packed.write_all(&frame)?;
+        blocks.push((at, frame.len() as u64));
+        at += frame.len() as u64;
+    }
+    packed.sync_all()?;
+    std::fs::set_permissions(&staged, std::fs::metadata(segment.plain())?.permissions())?;
+    std::fs::rename(&staged, segment.packed())?;
+    Ok(Some(blocks))
+}
+
+/// The SHA-256 of a file in hexadecimal.
+pub fn digest(path: &Path) -> io::Result<String> {
+    let (mut file, mut hash) = (File::open(path)?, Sha256::new());
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(buffer.get(..read).unwrap_or_default());
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    Ok(chain::text_of(&digest))
+}
+
+/// A tenth of the size at a gigabyte in two seconds.
+const LEVEL: i32 = 3;

@@ -1,0 +1,274 @@
+//! Reading the log with a question: which records, from which segments, and how much can be left unread.
+//!
+//! A closed segment is skipped by the times in its index; a question about one principal or one module path reads only the
+//! blocks that have it. The segment being written, and one whose index cannot be made, are read whole.
+
+use std::io;
+use std::io::BufRead as _;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::audit::index::Index;
+use crate::audit::index::Key;
+use crate::audit::segment::Segment;
+use crate::audit::verify;
+
+/// Which records are wanted; what is not given does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// The principal, as it is written.
+    pub actor: Option<String>,
+    /// The module path; with `/...` at its end, everything below it too.
+    pub module: Option<String>,
+    /// The version.
+    pub version: Option<String>,
+    /// The policy's word: allow, deny, absent, error.
+    pub decision: Option<String>,
+    /// The rule that decided.
+    pub rule: Option<String>,
+    /// The address of the peer.
+    pub source: Option<String>,
+    /// The event, or a group of them such as `module.`.
+    pub event: Option<String>,
+    /// What came of it.
+    pub outcome: Option<String>,
+    /// The record's id.
+    pub id: Option<String>,
+    /// No earlier than this: RFC 3339 in UTC with microseconds.
+    pub from: Option<String>,
+    /// Earlier than this.
+    pub to: Option<String>,
+}
+
+impl Filter {
+    /// Whether a record is wanted.
+    pub fn wants(&self, record: &Value) -> bool {
+        let is = |wanted: &Option<String>, path: &str| match wanted {
+            None => true,
+            Some(wanted) => text(record, path) == Some(wanted),
+        };
+        let time = text(record, "/time").unwrap_or_default();
+        let event = text(record, "/event").unwrap_or_default();
+        self.from.as_deref().is_none_or(|from| time >= from)
+            && self.to.as_deref().is_none_or(|to| time < to)
+            && is(&self.actor, "/actor/id")
+            && self.wants_module(text(record, "/resource/module"))
+            && is(&self.version, "/resource/version")
+            && is(&self.decision, "/decision/effect")
+            && is(&self.rule, "/decision/rule")
+            && is(&self.source, "/source/ip")
+            && self.event.as_deref().is_none_or(|wanted| {
+                event == wanted || (wanted.ends_with('.') && event.starts_with(wanted))
+            })
+            && is(&self.outcome, "/outcome")
+            && is(&self.id, "/id")
+    }
+
+    fn wants_module(&self, module: Option<&str>) -> bool {
+        let Some(wanted) = &self.module else { return true };
+        let Some(module) = module else { return false };
+        match wanted.strip_suffix("/...") {
+            None => module == wanted,
+            Some(above) => {
+                let below = module.strip_prefix(above);
+                below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+        }
+    }
+
+    /// What an index can find.
+    fn keys(&self) -> Vec<Key<'_>> {
+        let module = self.module.as_deref().filter(|module| !module.ends_with("/..."));
+        [self.actor.as_deref().map(Key::Actor), module.map(Key::Module)]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// Texts that a wanted line holds as they are, so that most lines need not be decoded.
+    fn needles(&self) -> Vec<String> {
+        let quoted = |text: &String| serde_json::to_string(text).ok();
+        let plain = |text: &&String| text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+        let exact = [&self.actor, &self.version, &self.rule, &self.id].into_iter().flatten();
+        let module = self.module.iter().filter(|module| !module.ends_with("/..."));
+        exact.chain(module).filter(plain).filter_map(quoted).collect()
+    }
+}
+
+/// The text at a place of a record.
+pub fn text<'a>(record: &'a Value, path: &str) -> Option<&'a str> {
+    record.pointer(path).and_then(Value::as_str)
+}
+
+/// What a scan had to read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// Segments that were opened.
+    pub opened: u64,
+    /// Segments that were left alone.
+    pub skipped: u64,
+    /// Bytes of records that were looked at.
+    pub bytes: u64,
+}
+
+/// Who hears of records and of progress.
+pub trait Listener {
+    /// A wanted record: decoded, and as its line.
+    fn record(&mut self, record: &Value, line: &str) -> ControlFlow<()>;
+    /// What was read so far, now and then.
+    fn progress(&mut self, _effort: Effort) {}
+}
+
+/// Gives every wanted record of some directories to a listener: node by node, in order of sequence number.
+pub fn scan(
+    directories: &[PathBuf],
+    filter: &Filter,
+    listener: &mut dyn Listener,
+) -> io::Result<Effort> {
+    let needles = filter.needles();
+    let mut scan = Scan { filter, needles, listener, effort: Effort::default() };
+    for node in verify::nodes(directories)? {
+        let segments = verify::segments(directories, &node)?;
+        for (place, segment) in segments.iter().enumerate() {
+            let flow = if place + 1 == segments.len() && segment.plain().exists() {
+                scan.whole(segment)?
+            } else {
+                scan.closed(segment)?
+            };
+            if flow.is_break() {
+                return Ok(scan.effort);
+            }
+        }
+    }
+    Ok(scan.effort)
+}
+
+struct Scan<'a> {
+    filter: &'a Filter,
+    needles: Vec<String>,
+    listener: &'a mut dyn Listener,
+    effort: Effort,
+}
+
+impl Scan<'_> {
+    fn closed(&mut self, segment: &Segment) -> io::Result<ControlFlow<()>> {
+        // an auditor may read without being allowed to write an index
+        let Ok(index) = Index::open(segment) else { return self.whole(segment) };
+        let late = self.filter.to.as_deref().is_some_and(|to| index.head.from.as_str() >= to);
+        let early = self.filter.from.as_deref().is_some_and(|from| index.head.to.as_str() < from);
+        if late || early {
+            self.effort.skipped += 1;
+            return Ok(ControlFlow::Continue(()));
+        }
+        let mut wanted: Option<Vec<usize>> = None;
+        for key in self.filter.keys() {
+            let found = index.blocks_with(key)?.unwrap_or_default();
+            wanted = Some(match wanted {
+                None => found,
+                Some(before) => before.into_iter().filter(|block| found.contains(block)).collect(),
+            });
+        }
+        match wanted {
+            Some(blocks) if blocks.is_empty() => {
+                self.effort.skipped += 1;
+                Ok(ControlFlow::Continue(()))
+            }
+            Some(blocks) => self.blocks(segment, &index, &blocks),
+            None => self.whole(segment),
+        }
+    }
+
+    fn blocks(
+        &mut self,
+        segment: &Segment,
+        index: &Index,
+        blocks: &[usize],
+    ) -> io::Result<ControlFlow<()>> {
+        self.effort.opened += 1;
+        for block in blocks {
+            let bytes = index.read_block(segment, *block)?;
+            for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                if self.line(line).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            self.listener.progress(self.effort);
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn whole(&mut self, segment: &Segment) -> io::Result<ControlFlow<()>> {
+        self.effort.opened += 1;
+        let (mut lines, mut line) = (segment.open()?, Vec::with_capacity(1024));
+        loop {
+            line.clear();
+            // half a line at the end is still being written
+            if lines.read_until(b'\n', &mut line)? == 0 || line.pop() != Some(b'\n') {
+                self.listener.progress(self.effort);
+                return Ok(ControlFlow::Continue(()));
+            }
+            if self.line(&line).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) -> ControlFlow<()> {
+        self.effort.bytes += line.len() as u64 + 1;
+        let Ok(line) = std::str::from_utf8(line) else { return ControlFlow::Continue(()) };
+        if !self.needles.iter().all(|needle| line.contains(needle.as_str())) {
+            return ControlFlow::Continue(());
+        }
+        // what is no record is for verification to find
+        let Ok(record) = serde_json::from_str::<Value>(line) else {
+            return ControlFlow::Continue(());
+        };
+        if self.filter.wants(&record) {
+            self.listener.record(&record, line)
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_filter_wants_what_fits_in_every_respect() {
+        let record = json!({
+            "time": "2026-10-01T12:00:00.000000Z", "event": "module.zip", "outcome": "allowed",
+            "actor": {"id": "user:token:alice"}, "source": {"ip": "10.1.2.3"},
+            "resource": {"module": "corp.example/a/b", "version": "v1.0.0"},
+            "decision": {"effect": "allow", "rule": "r1"},
+        });
+        let of = |change: &dyn Fn(&mut Filter)| {
+            let mut filter = Filter::default();
+            change(&mut filter);
+            filter.wants(&record)
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert!(of(&|_| ()));
+        assert!(of(&|f| f.module = some("corp.example/a/...")));
+        assert!(of(&|f| f.module = some("corp.example/a/b/...")));
+        assert!(!of(&|f| f.module = some("corp.example/a")));
+        assert!(!of(&|f| f.module = some("corp.example/a/bb/...")));
+        assert!(of(&|f| f.event = some("module.")) && !of(&|f| f.event = some("module")));
+        assert!(of(&|f| f.from = some("2026-10-01")) && !of(&|f| f.to = some("2026-10-01")));
+        for wrong in ["actor", "version", "rule", "source", "decision", "outcome"] {
+            assert!(!of(&|f| match wrong {
+                "actor" => f.actor = some("x"),
+                "version" => f.version = some("x"),
+                "rule" => f.rule = some("x"),
+                "source" => f.source = some("x"),
+                "decision" => f.decision = some("x"),
+                _ => f.outcome = some("x"),
+            }));
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Where the log stood when the gateway ended: read back from its newest segment, so that one log goes on for ever.
+//!
+//! The first record of each segment holds what the tree and the chain were before it, so the newest segment is enough.
+//! Half a line at its end was never acknowledged: it is cut off, and the first record of the new segment says so.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::io::BufRead as _;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+
+use crate::audit::chain;
+use crate::audit::chain::Chain;
+use crate::audit::segment;
+use crate::audit::segment::Segment;
+use crate::tlog::tree;
+use crate::tlog::tree::Edge;
+
+/// What there was before.
+#[derive(Debug, Default)]
+pub(in crate::audit) struct Before {
+    /// Where the log stood.
+    pub(in crate::audit) chain: Chain,
+    /// The boot that wrote last.
+    pub(in crate::audit) boot: Option<String>,
+    /// Whether it said that it stopped.
+    pub(in crate::audit) stopped: bool,
+    /// Bytes of half a line that were cut off.
+    pub(in crate::audit) cut: u64,
+    /// A line that does not continue the chain; everything behind it was taken as it stands.
+    pub(in crate::audit) broken_at: Option<u64>,
+    /// The newest checkpoint beside the segment.
+    pub(in crate::audit) checkpoint: Option<String>,
+}
+
+/// Reads where a node's log stood, from whichever directory knows more.
+pub(in crate::audit) fn recover(directories: &[PathBuf], node: &str) -> io::Result<Before> {
+    let mut newest: Option<(u64, u64, Segment)> = None;
+    for directory in directories {
+        std::fs::create_dir_all(directory)?;
+        let of_node = segment::list(directory)?;
+        let there = of_node.into_iter().filter(|found| found.node == node && found.is_there());
+        for found in there {
+            let len = std::fs::metadata(found.plain())
+                .or_else(|_| std::fs::metadata(found.packed()))?
+                .len();
+            if newest
+                .as_ref()
+                .is_none_or(|(first, known, _)| (found.first, len) >= (*first, *known))
+            {
+                newest = Some((found.first, len, found));
+            }
+        }
+    }
+    let Some((_, _, newest)) = newest else { return Ok(Before::default()) };
+    let mut before = replay(&newest)?;
+    for directory in directories {
+        let twin = Segment { directory: directory.clone(), ..newest.clone() };
+        before.cut = before.cut.max(cut_tail(&twin)?);
+    }
+    before.boot = Some(newest.boot.clone());
+    let notes = std::fs::read_to_string(newest.checkpoints()).unwrap_or_default();
+    before.checkpoint = crate::tlog::note::split(&notes).last().map(|note| (*note).to_owned());
+    Ok(before)
+}
+
+fn replay(segment: &Segment) -> io::Result<Before> {
+    let mut before = Before::default();
+    let (mut lines, mut line, mut is_first) = (segment.open()?, Vec::new(), true);
+    loop {
+        line.clear();
+        if lines.read_until(b'\n', &mut line)? == 0 || line.pop() != Some(b'\n') {
+            return Ok(before);
+        }
+        if is_first {
+            before.chain = opening(&line).unwrap_or_else(|| at(segment.first));
+            is_first = false;
+        }
+        if before.chain.follow(&line).is_err() {
+            before.broken_at.get_or_insert_with(|| before.chain.next());
+            if let Some((_, value)) = chain::open(&line) {
+                before.chain.last = value;
+            }
+            before.chain.edge.push(tree::leaf(&line));
+        }
+        before.stopped = chain::event(&line) == Some("audit.stop");
+    }
+}
+
+/// The log before the first record of a segment, as that record tells it.
+pub(in crate::audit) fn opening(line: &[u8]) -> Option<Chain> {
+    let record: Value = serde_json::from_slice(line).ok()?;
+    let text = |member: &str| record.get("detail")?.get(member)?.as_str();
+    let size = text("tree_size")?.parse().ok()?;
+    let hash = |text: &str| URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok();
+    let roots: Option<Vec<_>> = text("tree_edge")?.split_whitespace().map(hash).collect();
+    let last = chain::value_of(text("chain_before")?.as_bytes())?;
+    Some(Chain { last, edge: Edge::restore(size, roots?)? })
+}
+
+/// A log whose past is not known: the numbers go on, and no checkpoint will fit, which is what verification says.
+fn at(first: u64) -> Chain {
+    let size = first.saturating_sub(1);
+    let roots = vec![[0; 32]; usize::try_from(size.count_ones()).unwrap_or(0)];
+    Chain { last: [0; 32], edge: Edge::restore(size, roots).unwrap_or_default() }
+}
+
+/// Cuts half a line off the end of a segment; how many bytes it had.
+fn cut_tail(segment: &Segment) -> io::Result<u64> {
+    let path = segment.plain();
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    let mut reader = io::BufReader::new(&file);
+    let (mut whole, mut line) = (0_u64, Vec::new());
+    loop {
+        line.clear();
+        let len = reader.read_until(b'\n', &mut line)?;
+        if len == 0 || line.last() != Some(&b'\n') {
+            if len > 0 {
+                file.set_len(whole)?;
+            }
+            return Ok(len as u64);
+        }
+        whole += len as u64;
+    }
+}

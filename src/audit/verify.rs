@@ -1,0 +1,445 @@
+//! Whether a node's log is what it was: every line, the chain through them, and every checkpoint over them.
+//!
+//! Reading stops at the first record that is not what it should be, because nothing behind it can be told from it. What a
+//! [`Finding`] says is evidence of a change; what a [`Remark`] says was declared by the log itself, or cannot be signed yet.
+
+mod notes;
+
+use std::io;
+use std::io::BufRead as _;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::audit::chain;
+use crate::audit::chain::Broken;
+use crate::audit::chain::Chain;
+use crate::audit::recover;
+use crate::audit::segment;
+use crate::audit::segment::Segment;
+use crate::audit::verify::notes::Notes;
+use crate::tlog::note::Verifier;
+
+/// What to verify, and against what.
+#[derive(Debug, Clone, Default)]
+pub struct Question {
+    /// The directories of segments; two if there is a second sink.
+    pub directories: Vec<PathBuf>,
+    /// The node whose log it is.
+    pub node: String,
+    /// Keys whose checkpoints are believed.
+    pub keys: Vec<Verifier>,
+    /// Notes that were kept elsewhere, one after the other.
+    pub kept: String,
+}
+
+/// How a record, or a checkpoint, is not what it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A record was changed, or stands where none was.
+    Edited,
+    /// A record is not there.
+    Missing,
+    /// A record stands in another place.
+    Reordered,
+    /// A record stands there twice.
+    Repeated,
+    /// The end is not there.
+    Truncated,
+    /// Records were changed and chained again: they do not fit a checkpoint.
+    Rewritten,
+    /// A checkpoint is signed by a key nobody named.
+    ForeignKey,
+    /// A checkpoint that must be there is not.
+    Unsigned,
+}
+
+/// Evidence of a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What kind it is.
+    pub kind: Kind,
+    /// The first record it concerns.
+    pub seq: u64,
+    /// The segment.
+    pub segment: String,
+    /// In words.
+    pub what: String,
+}
+
+/// Something declared, or not signed yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Remark {
+    /// `declared_gap`, `deleted`, `unsigned_tail`, `half_line`, `ended_without_a_word`.
+    pub kind: &'static str,
+    /// The first record it concerns.
+    pub seq: u64,
+    /// In words.
+    pub what: String,
+}
+
+/// What verification came to.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Report {
+    /// The node.
+    pub node: String,
+    /// How many segments were read.
+    pub segments: u64,
+    /// How many records.
+    pub records: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// How many checkpoints fit.
+    pub checkpoints: u64,
+    /// The number of the last record.
+    pub last: u64,
+    /// The last record that a believed checkpoint covers.
+    pub signed: u64,
+    /// Evidence of changes; the first is the first bad record.
+    pub findings: Vec<Finding>,
+    /// What was declared.
+    pub remarks: Vec<Remark>,
+}
+
+impl Report {
+    /// 0: it is what it was. 1: it was changed. 2: nobody can tell, because no believed checkpoint covers anything.
+    pub fn exit_code(&self) -> u8 {
+        match (self.findings.is_empty(), self.signed) {
+            (false, _) => 1,
+            (true, 0) => 2,
+            (true, _) => 0,
+        }
+    }
+}
+
+/// The nodes whose segments lie in some directories.
+pub fn nodes(directories: &[PathBuf]) -> io::Result<Vec<String>> {
+    let mut nodes = Vec::new();
+    for directory in directories {
+        nodes.extend(segment::list(directory)?.into_iter().map(|segment| segment.node));
+    }
+    nodes.sort();
+    nodes.dedup();
+    Ok(nodes)
+}
+
+/// A node's segments whose records are there, each from the directory that has more of it; oldest first.
+pub fn segments(directories: &[PathBuf], node: &str) -> io::Result<Vec<Segment>> {
+    let mut found: Vec<(Segment, u64)> = Vec::new();
+    for directory in directories {
+        for segment in segment::list(directory)?.into_iter().filter(|found| found.node == node) {
+            let len =
+                std::fs::metadata(segment.plain()).or_else(|_| std::fs::metadata(segment.packed()));
+            let Ok(len) = len.map(|found| found.len()) else { continue };
+            match found.iter_mut().find(|(known, _)| known.stem == segment.stem) {
+                Some(known) if known.1 < len => *known = (segment, len),
+                Some(_) => {}
+                None => found.push((segment, len)),
+            }
+        }
+    }
+    found.sort_by_key(|(segment, _)| segment.first);
+    Ok(found.into_iter().map(|(segment, _)| segment).collect())
+}
+
+/// Verifies one node's log. `progress` hears of bytes read, now and then.
+pub fn verify(question: &Question, progress: &mut dyn FnMut(u64)) -> io::Result<Report> {
+    let mut walk = Walk {
+        report: Report { node: question.node.clone(), ..Report::default() },
+        chain: Chain::default(),
+        notes: Notes::gather(question)?,
+        newest: None,
+        holes: Vec::new(),
+        deleted: Vec::new(),
+    };
+    let segments = segments(&question.directories, &question.node)?;
+    walk.newest = segments.last().map(|segment| segment.stem.clone());
+    for segment in &segments {
+        if !walk.segment(segment, progress)? {
+            break;
+        }
+    }
+    walk.finish();
+    Ok(walk.report)
+}
+
+struct Walk {
+    report: Report,
+    chain: Chain,
+    notes: Notes,
+    /// The segment that may be in the middle of a record.
+    newest: Option<String>,
+    /// First and last record of what is not there.
+    holes: Vec<(u64, u64, String)>,
+    /// First and last record of what the log says was removed.
+    deleted: Vec<(u64, u64)>,
+}
+
+impl Walk {
+    /// Reads a segment; whether to go on.
+    fn segment(&mut self, segment: &Segment, progress: &mut dyn FnMut(u64)) -> io::Result<bool> {
+        let (mut lines, mut line, mut is_first) = (segment.open()?, Vec::with_capacity(1024), true);
+        self.report.segments += 1;
+        let mut told = self.report.bytes;
+        loop {
+            line.clear();
+            let read = lines.read_until(b'\n', &mut line)?;
+            if read == 0 {
+                return Ok(true);
+            }
+            self.report.bytes += read as u64;
+            if line.pop() != Some(b'\n') {
+                return Ok(self.half_line(segment));
+            }
+            if std::mem::take(&mut is_first) && !self.enter(segment, &line) {
+                return Ok(false);
+            }
+            if let Some(kind) = self.follow(&line) {
+                let kind = if kind == Kind::Missing {
+                    missing_or_moved(&mut lines, self.chain.next())?
+                } else {
+                    kind
+                };
+                let seq = self.chain.next();
+                self.find(kind, seq, &segment.stem, words(kind, seq));
+                return Ok(false);
+            }
+            if !self.check(segment) {
+                return Ok(false);
+            }
+            if self.report.bytes - told >= PROGRESS_BYTES {
+                told = self.report.bytes;
+                progress(told);
+            }
+        }
+    }
+
+    /// A segment begins where the one before it ended, or after a hole that is explained later.
+    fn enter(&mut self, segment: &Segment, line: &[u8]) -> bool {
+        let (first, next) = (segment.first, self.chain.next());
+        let opening = recover::opening(line);
+        if first > next {
+            let Some(chain) = opening.filter(|chain| chain.next() == first) else {
+                self.find(Kind::Missing, next, &segment.stem, words(Kind::Missing, next));
+                return false;
+            };
+            // what the first record says of the log before it is believed only if a checkpoint says the same
+            if !self.notes.vouches(chain.edge.size(), &chain.root()) {
+                self.find(Kind::Missing, next, &segment.stem, words(Kind::Missing, next));
+                return false;
+            }
+            self.notes.pass(chain.edge.size());
+            self.report.signed = chain.edge.size();
+            self.holes.push((next, first - 1, segment.stem.clone()));
+            self.chain = chain;
+            return true;
+        }
+        if first == next && first > 1 {
+            return self.closed_before(segment, line);
+        }
+        true
+    }
+
+    /// A segment that was closed in an orderly way ends with a checkpoint.
+    fn closed_before(&mut self, segment: &Segment, line: &[u8]) -> bool {
+        let ended = detail(line, "ended");
+        match ended.as_deref() {
+            None | Some("stopped") if self.report.signed != self.chain.edge.size() => {
+                let seq = self.report.signed + 1;
+                let what = format!(
+                    "the checkpoint over records {seq} to {} is gone",
+                    self.chain.edge.size()
+                );
+                self.find(Kind::Unsigned, seq, &segment.stem, what);
+                false
+            }
+            None | Some("stopped") => true,
+            Some(how) => {
+                let cut = detail(line, "cut_bytes").unwrap_or_default();
+                let what =
+                    format!("the boot before {how}; {cut} bytes of half a record were cut off");
+                self.remark("ended_without_a_word", self.chain.next(), what);
+                true
+            }
+        }
+    }
+
+    /// Takes a line into the chain, or says what is wrong with it.
+    fn follow(&mut self, line: &[u8]) -> Option<Kind> {
+        let next = self.chain.next();
+        match chain::seq(line) {
+            None => return Some(Kind::Edited),
+            Some(seq) if seq > next => return Some(Kind::Missing),
+            Some(seq) if seq < next => return Some(Kind::Repeated),
+            Some(_) => {}
+        }
+        match self.chain.follow(line) {
+            Err(Broken::Unreadable | Broken::Value) => return Some(Kind::Edited),
+            Ok(()) => {}
+        }
+        self.report.records += 1;
+        self.report.last = next;
+        let is_own =
+            line.get(..OWN_WITHIN).unwrap_or(line).windows(OWN.len()).any(|part| part == OWN);
+        if is_own {
+            self.listen(line, next);
+        }
+        None
+    }
+
+    /// What the audit says about itself.
+    fn listen(&mut self, line: &[u8], seq: u64) {
+        match chain::event(line) {
+            Some("audit.start") => {
+                if let Some(keys) = detail(line, "keys") {
+                    self.notes.hear_of(seq, &keys);
+                }
+            }
+            Some("audit.gap") => {
+                let why = detail(line, "why").unwrap_or_default();
+                let count = detail(line, "count").map(|count| format!(", {count} events lost"));
+                self.remark("declared_gap", seq, format!("{why}{}", count.unwrap_or_default()));
+            }
+            Some("audit.delete") => {
+                let number = |member| detail(line, member).and_then(|text| text.parse().ok());
+                self.deleted.extend(number("first").zip(number("last")));
+            }
+            _ => {}
+        }
+    }
+
+    /// Compares the tree with every checkpoint of its size.
+    fn check(&mut self, segment: &Segment) -> bool {
+        let size = self.chain.edge.size();
+        let Some(at) = self.notes.at(size) else { return true };
+        for note in at {
+            if note.told.root != self.chain.root() {
+                let seq = self.report.signed + 1;
+                let what =
+                    format!("records {seq} to {size} are not those of the checkpoint over {size}");
+                self.find(Kind::Rewritten, seq, &segment.stem, what);
+                return false;
+            }
+            if !self.notes.is_believed(&note) {
+                let what =
+                    format!("the checkpoint over {size} records is signed by {}", note.signers());
+                self.find(Kind::ForeignKey, size, &segment.stem, what);
+                return false;
+            }
+            self.notes.learn(size);
+            self.report.checkpoints += 1;
+            self.report.signed = size;
+        }
+        true
+    }
+
+    fn half_line(&mut self, segment: &Segment) -> bool {
+        let seq = self.chain.next();
+        if self.newest.as_deref() == Some(&segment.stem) {
+            self.remark("half_line", seq, "half a record stands at the end: it is being written, or was when the gateway was killed".to_owned());
+            return true;
+        }
+        self.find(Kind::Truncated, seq, &segment.stem, words(Kind::Truncated, seq));
+        false
+    }
+
+    fn finish(&mut self) {
+        if self.report.findings.is_empty() {
+            for (first, last, stem) in std::mem::take(&mut self.holes) {
+                let explained = self.explained(first, last);
+                let what = format!("records {first} to {last}");
+                if explained {
+                    self.remark(
+                        "deleted",
+                        first,
+                        format!("{what} were removed by retention, with a record of each"),
+                    );
+                } else {
+                    self.find(
+                        Kind::Missing,
+                        first,
+                        &stem,
+                        format!("{what} are not there, and no record says why"),
+                    );
+                }
+            }
+            let (last, next) = (self.chain.edge.size(), self.chain.next());
+            if let Some(size) = self.notes.beyond(last) {
+                let what = format!("a checkpoint covers {size} records, and there are {last}");
+                self.find(Kind::Truncated, next, "", what);
+            } else if last > self.report.signed {
+                let seq = self.report.signed + 1;
+                self.remark(
+                    "unsigned_tail",
+                    seq,
+                    format!("records {seq} to {last} are covered by no checkpoint yet"),
+                );
+            }
+        }
+    }
+
+    /// Whether removals that were recorded cover every record of a hole.
+    fn explained(&self, first: u64, last: u64) -> bool {
+        let mut removed = self.deleted.clone();
+        removed.sort_unstable();
+        let end =
+            removed.iter().fold(
+                first,
+                |next, (from, to)| {
+                    if *from <= next && *to >= next { to + 1 } else { next }
+                },
+            );
+        end > last
+    }
+
+    fn find(&mut self, kind: Kind, seq: u64, segment: &str, what: String) {
+        self.report.findings.push(Finding { kind, seq, segment: segment.to_owned(), what });
+    }
+
+    fn remark(&mut self, kind: &'static str, seq: u64, what: String) {
+        self.report.remarks.push(Remark { kind, seq, what });
+    }
+}
+
+/// Whether a record that is not in its place stands further on in its segment.
+fn missing_or_moved(lines: &mut dyn io::BufRead, seq: u64) -> io::Result<Kind> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if lines.read_until(b'\n', &mut line)? == 0 {
+            return Ok(Kind::Missing);
+        }
+        if chain::seq(&line) == Some(seq) {
+            return Ok(Kind::Reordered);
+        }
+    }
+}
+
+fn words(kind: Kind, seq: u64) -> String {
+    match kind {
+        Kind::Edited => format!("record {seq} was changed, or something stands in its place"),
+        Kind::Missing => format!("record {seq} is not there"),
+        Kind::Reordered => format!("record {seq} stands behind others"),
+        Kind::Repeated => format!("an older record stands where {seq} should be"),
+        Kind::Truncated => format!("the segment ends in the middle of record {seq}"),
+        Kind::Rewritten => format!("record {seq} does not fit its checkpoint"),
+        Kind::ForeignKey => {
+            format!("the checkpoint over record {seq} is signed by nobody who is believed")
+        }
+        Kind::Unsigned => format!("the checkpoint over record {seq} is gone"),
+    }
+}
+
+/// A member of a record's detail.
+fn detail(line: &[u8], member: &str) -> Option<String> {
+    let record: Value = serde_json::from_slice(line).ok()?;
+    Some(record.get("detail")?.get(member)?.as_str()?.to_owned())
+}
+
+const OWN: &[u8] = b"\"event\":\"audit.";
+/// The event's name stands behind number and time.
+const OWN_WITHIN: usize = 96;
+/// Progress is told about this often.
+const PROGRESS_BYTES: u64 = 64 << 20;

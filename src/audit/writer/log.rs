@@ -1,0 +1,369 @@
+//! One node's log while it is written: numbers, marks, chain, segments and checkpoints.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::Digest as _;
+use sha2::Sha256;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::audit::chain;
+use crate::audit::chain::Chain;
+use crate::audit::encode;
+use crate::audit::event::Event;
+use crate::audit::event::GROUPS;
+use crate::audit::event::Standing;
+use crate::audit::health::Lost;
+use crate::audit::keeper::Job;
+use crate::audit::keys::Pseudonyms;
+use crate::audit::marks::Marked;
+use crate::audit::marks::Marks;
+use crate::audit::name::Name;
+use crate::audit::name::Outcome;
+use crate::audit::recover::Before;
+use crate::audit::sink::Sink;
+use crate::audit::writer::Settings;
+use crate::clock::rfc3339_micros;
+use crate::telemetry::Telemetry;
+use crate::telemetry::labels::AuditResult;
+use crate::telemetry::labels::Sink as SinkName;
+use crate::tlog::checkpoint::Checkpoint;
+use crate::tlog::note;
+use crate::tlog::note::Signer;
+
+/// What a log signs with, whom it tells, and who tidies up behind it.
+pub(in crate::audit::writer) struct Parts {
+    pub(in crate::audit::writer) signers: Vec<Signer>,
+    pub(in crate::audit::writer) pseudonyms: Option<Pseudonyms>,
+    pub(in crate::audit::writer) announce: watch::Sender<Option<Arc<str>>>,
+    pub(in crate::audit::writer) jobs: mpsc::Sender<Job>,
+}
+
+pub(in crate::audit::writer) struct Log {
+    settings: Settings,
+    parts: Parts,
+    telemetry: Arc<Telemetry>,
+    boot: String,
+    chain: Chain,
+    marks: Marks,
+    sinks: Vec<Sink>,
+    lock: Option<File>,
+    /// Digests of groups whose record this boot has written.
+    groups: HashSet<String>,
+    first: u64,
+    segment_begun: Instant,
+    checked: u64,
+    checked_at: Instant,
+    pending: u64,
+    last_time: SystemTime,
+}
+
+impl Log {
+    pub(in crate::audit::writer) fn new(
+        settings: Settings,
+        parts: Parts,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
+        let names = [SinkName::Segment, SinkName::Second];
+        let sinks = names.into_iter().zip(settings.directories());
+        let reserve = settings.config.reserve;
+        let now = settings.clock.instant();
+        Self {
+            sinks: sinks.map(|(name, directory)| Sink::new(name, directory, reserve)).collect(),
+            boot: Uuid::now_v7().simple().to_string(),
+            chain: Chain::default(),
+            marks: Marks::default(),
+            lock: None,
+            groups: HashSet::new(),
+            first: 1,
+            segment_begun: now,
+            checked: 0,
+            checked_at: now,
+            pending: 0,
+            last_time: settings.clock.now(),
+            settings,
+            parts,
+            telemetry,
+        }
+    }
+
+    /// Keeps a second gateway with the same node name out of the directory: two writers would be two logs.
+    pub(in crate::audit::writer) fn lock(&mut self) -> io::Result<()> {
+        let directory = &self.settings.config.dir;
+        std::fs::create_dir_all(directory)?;
+        let file = File::create(directory.join(format!("audit-{}.lock", self.settings.node)))?;
+        file.try_lock().map_err(|_held| {
+            io::Error::other(
+                "another modgate with this node name writes here: give each its own telemetry.node",
+            )
+        })?;
+        self.lock = Some(file);
+        Ok(())
+    }
+
+    /// Begins where the log stood, with a record of how it ended.
+    pub(in crate::audit::writer) fn begin(&mut self, before: Before) {
+        self.chain = before.chain;
+        self.checked = self.chain.edge.size();
+        let ended = match (&before.boot, before.stopped, before.broken_at) {
+            (None, _, _) => "never begun",
+            (_, _, Some(_)) => "its tail does not verify",
+            (_, true, None) => "stopped",
+            (_, false, None) => "ended without a word",
+        };
+        let mut more = vec![
+            ("ended", ended.to_owned()),
+            ("previous_boot", before.boot.unwrap_or_default()),
+            ("previous_checkpoint", before.checkpoint.unwrap_or_default().trim_end().to_owned()),
+            ("cut_bytes", before.cut.to_string()),
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ];
+        more.retain(|(_, value)| !value.is_empty());
+        // a new key is trusted because a checkpoint of the old one covers this record
+        let signers = self.parts.signers.iter();
+        let keys: Vec<_> = signers.map(|signer| signer.verifier().to_string()).collect();
+        more.push(("keys", keys.join(" ")));
+        self.open_segment(Name::AuditStart, more);
+        if let Some(seq) = before.broken_at {
+            let why = "the tail of the boot before does not verify";
+            let detail = vec![("why", why.to_owned()), ("first_bad", seq.to_string())];
+            self.own(Name::AuditGap, Outcome::Failed, detail);
+        }
+        let _gone = self.parts.jobs.send(Job::Tidy { except: self.first });
+    }
+
+    fn open_segment(&mut self, name: Name, more: Vec<(&'static str, String)>) {
+        self.first = self.chain.next();
+        self.segment_begun = self.settings.clock.instant();
+        for sink in &mut self.sinks {
+            sink.begin(&self.settings.node, &self.boot, self.first);
+        }
+        let roots: Vec<String> = self.chain.edge.roots().iter().map(chain::text_of).collect();
+        let mut detail = vec![
+            ("tree_size", self.chain.edge.size().to_string()),
+            ("tree_edge", roots.join(" ")),
+            ("chain_before", chain::text_of(&self.chain.last)),
+        ];
+        detail.extend(more);
+        self.own(name, Outcome::Allowed, detail);
+    }
+
+    /// Adds an event, and before it whatever a reader needs to understand it.
+    pub(in crate::audit::writer) fn add(&mut self, mut event: Event) {
+        let now = self.settings.clock.now();
+        if self.last_time.duration_since(now).is_ok_and(|back| back > CLOCK_SLACK) {
+            let detail = vec![("before", rfc3339_micros(self.last_time))];
+            self.own(Name::AuditClock, Outcome::Failed, detail);
+        }
+        self.last_time = now;
+        self.cut_groups(&mut event);
+        if let Some(actor) = &mut event.actor
+            && let Some(pseudonyms) = &self.parts.pseudonyms
+        {
+            actor.id = actor.id.as_deref().map(|id| pseudonyms.of(id));
+        }
+        let marked = self.marks.mark(&event, now);
+        self.push(event, &marked);
+        if self.chain.edge.size() - self.checked >= CHECKPOINT_RECORDS {
+            // only what is written may be signed
+            if self.flush().is_ok() {
+                self.checkpoint();
+            }
+        }
+    }
+
+    /// Somebody in very many groups gets a record of them all, once a boot, and their digest from then on.
+    fn cut_groups(&mut self, event: &mut Event) {
+        let Some(actor) = event.actor.as_mut().filter(|actor| actor.groups.len() > GROUPS) else {
+            return;
+        };
+        let mut all = std::mem::take(&mut actor.groups);
+        all.sort_unstable();
+        let digest = format!("sha256:{}", URL_SAFE_NO_PAD.encode(Sha256::digest(all.join("\n"))));
+        actor.groups = all.iter().take(GROUPS).cloned().collect();
+        actor.gset = Some(digest.clone());
+        if self.groups.len() >= GROUP_SETS || !self.groups.insert(digest.clone()) {
+            return;
+        }
+        for (part, groups) in all.chunks(GROUPS).enumerate() {
+            let groups: Vec<_> =
+                groups.iter().map(|group| encode::cut(group, GROUP_BYTES)).collect();
+            let detail = vec![
+                ("gset", digest.clone()),
+                ("part", part.to_string()),
+                ("groups", groups.join("\n")),
+            ];
+            self.own(Name::ActorGroups, Outcome::Allowed, detail);
+        }
+    }
+
+    /// Adds a record of the audit itself.
+    fn own(&mut self, name: Name, outcome: Outcome, detail: Vec<(&'static str, String)>) {
+        let time = rfc3339_micros(self.settings.clock.now());
+        let mut event = Event::bare(time, name, Uuid::now_v7().to_string(), outcome);
+        event.detail = detail.into();
+        self.push(event, &Marked::default());
+    }
+
+    fn push(&mut self, mut event: Event, marked: &Marked) {
+        let mut line = Vec::with_capacity(1024);
+        let (seq, node, boot) =
+            (self.chain.next(), self.settings.node.as_str(), self.boot.as_str());
+        let (repeat, family) = (marked.repeat, marked.family.as_deref());
+        let standing = Standing { seq, node, boot, repeat, family };
+        let mut encoded = encode::json(&event.line(standing), &mut line);
+        if line.len() > LINE_BYTES && event.name != Name::AuditStart {
+            line.clear();
+            event.shorten();
+            encoded = encode::json(&event.line(standing), &mut line);
+        }
+        if let Err(error) = encoded {
+            // a record of fixed members cannot fail to be one; if it does, somebody must know
+            tracing::error!(%error, "an audit event could not be encoded");
+            return;
+        }
+        self.chain.seal(&mut line);
+        line.push(b'\n');
+        for sink in &mut self.sinks {
+            sink.take(&line);
+        }
+        self.pending += 1;
+    }
+
+    /// Writes what was added; well if either sink has it all.
+    pub(in crate::audit::writer) fn flush(&mut self) -> io::Result<()> {
+        let events = &self.telemetry.metrics().audit_events;
+        let (mut taken, mut refused) = (false, None);
+        for sink in &mut self.sinks {
+            match sink.flush() {
+                Ok(()) => {
+                    events.add((sink.name(), AuditResult::Written), self.pending);
+                    taken = true;
+                }
+                Err(error) => {
+                    events.count((sink.name(), AuditResult::Failed));
+                    refused.get_or_insert(error);
+                }
+            }
+        }
+        match refused {
+            Some(error) if !taken => Err(error),
+            _ => {
+                self.pending = 0;
+                Ok(())
+            }
+        }
+    }
+
+    /// Has a disk take what was written; whether one did.
+    pub(in crate::audit::writer) fn sync(&self) -> bool {
+        let mut synced = false;
+        for sink in &self.sinks {
+            match sink.sync() {
+                Ok(()) => synced = true,
+                Err(error) => tracing::error!(%error, "the audit could not be synced to disk"),
+            }
+        }
+        synced
+    }
+
+    /// Does what is due; whether there is something to write.
+    pub(in crate::audit::writer) fn turn(&mut self) -> bool {
+        let config = &self.settings.config;
+        let now = self.settings.clock.instant();
+        let holds = self.chain.next() - self.first;
+        let longest = self.sinks.iter().map(Sink::len).max().unwrap_or(0);
+        let old = now.saturating_duration_since(self.segment_begun) >= config.max_age && holds > 1;
+        if longest >= config.max_segment || old {
+            self.checkpoint();
+            let closed = self.first;
+            self.open_segment(Name::AuditRotate, Vec::new());
+            let _gone = self.parts.jobs.send(Job::Tidy { except: self.first });
+            tracing::debug!(closed, "an audit segment is closed");
+            return true;
+        }
+        if now.saturating_duration_since(self.checked_at) >= config.checkpoint_every {
+            self.checkpoint();
+        }
+        false
+    }
+
+    /// Signs the log as it is, if there is something new, and hands the note to everybody who keeps copies.
+    pub(in crate::audit::writer) fn checkpoint(&mut self) {
+        self.checked_at = self.settings.clock.instant();
+        if self.checked == self.chain.edge.size() {
+            return;
+        }
+        self.checked = self.chain.edge.size();
+        let told = Checkpoint {
+            origin: self.settings.origin(),
+            size: self.checked,
+            root: self.chain.root(),
+        };
+        let signed = note::sign(&told.to_string(), &self.parts.signers);
+        // the first checkpoint after a change of keys is signed by the old ones too; the others by the new one alone
+        let last = self.parts.signers.len().saturating_sub(1);
+        self.parts.signers.drain(..last);
+        for sink in &self.sinks {
+            if let Err(error) = sink.note(&signed) {
+                tracing::error!(%error, "an audit checkpoint could not be kept beside its segment");
+            }
+        }
+        if self.settings.config.announce {
+            tracing::info!(target: "modgate::audit::checkpoint", note = signed, "checkpoint");
+        }
+        self.telemetry.metrics().audit_checkpoint.set((), {
+            let since = self.settings.clock.now().duration_since(SystemTime::UNIX_EPOCH);
+            since.map_or(0.0, |since| since.as_secs_f64())
+        });
+        self.parts.announce.send_replace(Some(signed.into()));
+    }
+
+    /// Records that events were lost.
+    pub(in crate::audit::writer) fn gap(&mut self, lost: &Lost) {
+        let detail = vec![
+            ("why", "nothing could be written".to_owned()),
+            ("count", lost.count.to_string()),
+            ("from", rfc3339_micros(lost.from)),
+            ("to", rfc3339_micros(lost.to)),
+        ];
+        self.own(Name::AuditGap, Outcome::Failed, detail);
+    }
+
+    /// Records that the log ends here.
+    pub(in crate::audit::writer) fn stop(&mut self) {
+        self.own(Name::AuditStop, Outcome::Allowed, vec![("why", "the gateway stops".to_owned())]);
+    }
+
+    /// Holds space back in each directory; well if one can.
+    pub(in crate::audit::writer) fn reserve(&self) -> io::Result<()> {
+        let held: Vec<_> = self.sinks.iter().map(Sink::reserve).collect();
+        let one_holds = held.iter().any(Result::is_ok);
+        held.into_iter().find(|held| held.is_ok() == one_holds).unwrap_or(Ok(()))
+    }
+
+    /// Gives held space back; whether there was any.
+    pub(in crate::audit::writer) fn give_back(&self) -> bool {
+        self.sinks.iter().filter(|sink| sink.give_back()).count() > 0
+    }
+}
+
+/// A record is 8 KiB at most, the chain's member included.
+const LINE_BYTES: usize = 8 * 1024 - 64;
+/// Group names are cut at this.
+const GROUP_BYTES: usize = 200;
+/// Sets of groups remembered in one boot.
+const GROUP_SETS: usize = 65_536;
+/// A checkpoint at least this often.
+const CHECKPOINT_RECORDS: u64 = 10_000;
+/// A step back of the clock that is worth a record.
+const CLOCK_SLACK: Duration = Duration::from_secs(1);

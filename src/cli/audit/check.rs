@@ -1,0 +1,324 @@
+//! `modgate audit verify`, `prove`, `key` and `index`.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::json;
+
+use crate::audit::chain;
+use crate::audit::index;
+use crate::audit::index::Index;
+use crate::audit::keys;
+use crate::audit::prove;
+use crate::audit::prove::Proof;
+use crate::audit::query;
+use crate::audit::query::Effort;
+use crate::audit::query::Filter;
+use crate::audit::query::Listener;
+use crate::audit::verify;
+use crate::audit::verify::Question;
+use crate::audit::verify::Report;
+use crate::audit::witness;
+use crate::audit::witness::Unwitnessed;
+use crate::cli::Failure;
+use crate::cli::audit::places::Places;
+use crate::cli::audit::places::Progress;
+use crate::cli::audit::places::believed;
+use crate::cli::audit::say_json;
+use crate::cli::say;
+
+/// `modgate audit verify`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Verify {
+    /// A key to believe, or a file of them; may stand several times [default: this node's own]
+    #[arg(long, value_name = "KEY")]
+    key: Vec<String>,
+    /// A file, or a directory of files, of checkpoints that were kept elsewhere
+    #[arg(long, value_name = "PATH")]
+    checkpoints: Option<PathBuf>,
+    /// Only this node's log
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// JSON, one object for each node
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    places: Places,
+}
+
+impl Verify {
+    pub(in crate::cli::audit) fn run(
+        self,
+        environment: Vec<(String, String)>,
+    ) -> Result<(), Failure> {
+        let (config, directories) = self.places.find(environment)?;
+        let keys = believed(&self.key, &config)?;
+        let kept = self.checkpoints.as_deref().map(notes_in).transpose()?.unwrap_or_default();
+        let nodes = match self.node {
+            Some(node) => vec![node],
+            None => verify::nodes(&directories)?,
+        };
+        if nodes.is_empty() {
+            return Err(Failure::Settings(
+                "modgate: there is no audit log here: name its directory with --dir".to_owned(),
+            ));
+        }
+        let mut worst = 0;
+        for node in nodes {
+            let question = Question {
+                directories: directories.clone(),
+                node,
+                keys: keys.clone(),
+                kept: kept.clone(),
+            };
+            let mut progress = Progress::new();
+            let report = verify::verify(&question, &mut |bytes| {
+                progress.tell(Effort { bytes, ..Effort::default() });
+            })?;
+            if self.json {
+                say_json(&report)?;
+            } else {
+                say(&words(&report))?;
+            }
+            // a log that was changed is worse than one that nobody can vouch for
+            worst = match (worst, report.exit_code()) {
+                (1, _) | (_, 1) => 1,
+                (before, now) => before.max(now),
+            };
+        }
+        match worst {
+            0 => Ok(()),
+            1 => Err(Failure::No),
+            _ => Err(Failure::Settings(
+                "modgate: no believed checkpoint covers the log, so nobody can tell".to_owned(),
+            )),
+        }
+    }
+}
+
+/// The notes of a file, or of every file of a directory.
+fn notes_in(path: &std::path::Path) -> Result<String, Failure> {
+    if !path.is_dir() {
+        return Ok(std::fs::read_to_string(path).with_context(|| path.display().to_string())?);
+    }
+    let mut notes = String::new();
+    for entry in std::fs::read_dir(path)? {
+        // what is no text is no note
+        notes.push_str(&std::fs::read_to_string(entry?.path()).unwrap_or_default());
+    }
+    Ok(notes)
+}
+
+fn words(report: &Report) -> String {
+    let Report { node, segments, records, bytes, checkpoints, last, signed, findings, remarks } =
+        report;
+    let mut text = format!(
+        "{node}: {records} records in {segments} segments ({} MiB), up to {last}; {checkpoints} checkpoints fit, the last over {signed}\n",
+        bytes >> 20
+    );
+    for remark in remarks {
+        let line = format!("  declared: {} at {}: {}\n", remark.kind, remark.seq, remark.what);
+        text.push_str(&line);
+    }
+    for finding in findings {
+        let kind = json!(finding.kind).as_str().unwrap_or_default().to_owned();
+        let line = format!(
+            "  FIRST BAD RECORD {}: {kind}: {} ({})\n",
+            finding.seq, finding.what, finding.segment
+        );
+        text.push_str(&line);
+    }
+    text.push_str(match report.exit_code() {
+        0 => "  verified",
+        1 => "  CHANGED",
+        _ => "  nobody can tell",
+    });
+    text
+}
+
+/// `modgate audit prove`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Prove {
+    /// The id of the record: the last one with it, which tells how the request ended
+    #[arg(long, value_name = "UUID", required_unless_present_any = ["seq", "check"])]
+    id: Option<String>,
+    /// The number of the record, and its node
+    #[arg(long, value_name = "NUMBER", requires = "node")]
+    seq: Option<u64>,
+    /// The node whose record it is
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Check a proof in a file instead; needs no log
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
+    /// A key to believe, or a file of them; may stand several times [default: this node's own]
+    #[arg(long, value_name = "KEY")]
+    key: Vec<String>,
+    #[command(flatten)]
+    places: Places,
+}
+
+impl Prove {
+    pub(in crate::cli::audit) fn run(
+        self,
+        environment: Vec<(String, String)>,
+    ) -> Result<(), Failure> {
+        if let Some(path) = &self.check {
+            let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+            let proof: Proof = serde_json::from_slice(&bytes).context("it is no proof")?;
+            // a proof needs no log, so the directories may be missing
+            let config = self.places.config(environment)?;
+            return match proof.check(&believed(&self.key, &config)?) {
+                Ok(told) => say(&format!(
+                    "record {} is in the log {} of {} records",
+                    proof.index + 1,
+                    told.origin,
+                    told.size
+                )),
+                Err(wrong) => {
+                    say(&format!("NOT PROVED: {wrong}"))?;
+                    Err(Failure::No)
+                }
+            };
+        }
+        let (_, directories) = self.places.find(environment)?;
+        let (node, seq) = match (self.node, self.seq) {
+            (Some(node), Some(seq)) => (node, seq),
+            (_, _) => place_of(&directories, self.id)?,
+        };
+        say_json(&prove::prove(&directories, &node, seq)?)
+    }
+}
+
+/// Node and number of the last record with an id.
+fn place_of(directories: &[PathBuf], id: Option<String>) -> Result<(String, u64), Failure> {
+    let mut found = Place(None);
+    query::scan(directories, &Filter { id, ..Filter::default() }, &mut found)?;
+    found.0.ok_or_else(|| Failure::Settings("modgate: there is no record with this id".to_owned()))
+}
+
+struct Place(Option<(String, u64)>);
+
+impl Listener for Place {
+    fn record(&mut self, record: &serde_json::Value, line: &str) -> std::ops::ControlFlow<()> {
+        let node = query::text(record, "/node").map(str::to_owned);
+        self.0 = node.zip(chain::seq(line.as_bytes()));
+        std::ops::ControlFlow::Continue(())
+    }
+}
+
+/// `modgate audit witness`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Witness {
+    /// The file that holds the note signed last; the new one takes its place
+    #[arg(long, value_name = "FILE")]
+    state: PathBuf,
+    /// The file of the witness's own key; it is made if it is not there
+    #[arg(long = "witness-key", value_name = "FILE")]
+    signs_with: PathBuf,
+    /// The witness's name, without spaces and +
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// The node whose log it is
+    #[arg(long, value_name = "NAME")]
+    node: String,
+    /// The node's key, or a file of keys; may stand several times [default: this node's own]
+    #[arg(long, value_name = "KEY")]
+    key: Vec<String>,
+    #[command(flatten)]
+    places: Places,
+}
+
+impl Witness {
+    pub(in crate::cli::audit) fn run(
+        self,
+        environment: Vec<(String, String)>,
+    ) -> Result<(), Failure> {
+        let (config, directories) = self.places.find(environment)?;
+        let keys = believed(&self.key, &config)?;
+        let kept = match std::fs::read_to_string(&self.state) {
+            Ok(kept) => kept,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let mut signers = keys::signers(&self.signs_with, &self.name)?;
+        let signer = signers.pop().context("the witness has no key")?;
+        let question = Question { directories, node: self.node, keys, kept };
+        match witness::cosign(&question, &signer) {
+            Ok(note) => {
+                let staged = self.state.with_extension("staged");
+                std::fs::write(&staged, &note)?;
+                std::fs::rename(&staged, &self.state)?;
+                say(&note)
+            }
+            Err(Unwitnessed::Changed(report)) => {
+                say(&words(&report))?;
+                Err(Failure::No)
+            }
+            Err(error @ Unwitnessed::File(_)) => Err(error.into()),
+        }
+    }
+}
+
+/// `modgate audit key`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct KeyCommand {
+    /// Add a new key: from the next start it signs, and one checkpoint is signed by both
+    #[arg(long)]
+    rotate: bool,
+    #[command(flatten)]
+    places: Places,
+}
+
+impl KeyCommand {
+    pub(in crate::cli::audit) fn run(
+        self,
+        environment: Vec<(String, String)>,
+    ) -> Result<(), Failure> {
+        let config = self.places.config(environment)?;
+        let (path, name) =
+            (&config.audit.key_file, format!("{}/{}", config.audit.origin, config.telemetry.node));
+        if self.rotate {
+            keys::rotate(path, &name)?;
+        }
+        let signers = keys::signers(path, &name)?;
+        for signer in signers {
+            say(&signer.verifier().to_string())?;
+        }
+        Ok(())
+    }
+}
+
+/// `modgate audit index`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct IndexCommand {
+    /// Make them again even where they are there
+    #[arg(long)]
+    again: bool,
+    #[command(flatten)]
+    places: Places,
+}
+
+impl IndexCommand {
+    pub(in crate::cli::audit) fn run(
+        self,
+        environment: Vec<(String, String)>,
+    ) -> Result<(), Failure> {
+        let (_, directories) = self.places.find(environment)?;
+        let mut made = 0;
+        for node in verify::nodes(&directories)? {
+            let segments = verify::segments(&directories, &node)?;
+            // the newest is being written
+            let closed = segments.len().saturating_sub(1);
+            for segment in segments.iter().take(closed) {
+                if self.again {
+                    index::build(segment, None)?;
+                }
+                Index::open(segment)?;
+                made += 1;
+            }
+        }
+        say(&format!("{made} closed segments have their index"))
+    }
+}

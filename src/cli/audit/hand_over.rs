@@ -1,0 +1,282 @@
+//! `modgate audit export`, `hash` and `schema`: what leaves for other people's tools.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use clap::ValueEnum;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::audit::export::Format;
+use crate::audit::keeper;
+use crate::audit::keys;
+use crate::audit::keys::Pseudonyms;
+use crate::audit::name::Name;
+use crate::audit::query;
+use crate::audit::query::Effort;
+use crate::audit::query::Listener;
+use crate::audit::query::text;
+use crate::audit::segment;
+use crate::audit::verify;
+use crate::audit::verify::Question;
+use crate::audit::verify::Report;
+use crate::cli::Failure;
+use crate::cli::audit::places::Places;
+use crate::cli::audit::places::Progress;
+use crate::cli::audit::places::Wanted;
+use crate::cli::audit::places::believed;
+use crate::cli::audit::say_json;
+use crate::cli::say;
+use crate::config::Config;
+use crate::tlog::note::Verifier;
+
+/// `modgate audit export`.
+#[derive(Debug, Args)]
+// --version is a module's
+#[command(disable_version_flag = true)]
+pub(in crate::cli) struct Export {
+    /// In which words
+    #[arg(long, value_enum, default_value = "jsonl")]
+    format: Words,
+    /// Where to [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// An evidence pack for a control, into the directory --out: records, checkpoints, verification, digests
+    #[arg(long, value_name = "CONTROL", value_parser = ["PCI-10.2"], requires = "out")]
+    control: Option<String>,
+    /// A key to believe, or a file of them, for the evidence pack [default: this node's own]
+    #[arg(long, value_name = "KEY")]
+    key: Vec<String>,
+    #[command(flatten)]
+    wanted: Wanted,
+    #[command(flatten)]
+    places: Places,
+}
+
+/// Formats by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Words {
+    /// The records as they are
+    Jsonl,
+    /// RFC 4180, safe to open in a spreadsheet
+    Csv,
+    /// The Elastic Common Schema
+    Ecs,
+    /// The Open Cybersecurity Schema Framework
+    Ocsf,
+}
+
+impl Words {
+    const fn format(self) -> Format {
+        match self {
+            Self::Jsonl => Format::Jsonl,
+            Self::Csv => Format::Csv,
+            Self::Ecs => Format::Ecs,
+            Self::Ocsf => Format::Ocsf,
+        }
+    }
+}
+
+impl Export {
+    pub(in crate::cli::audit) fn run(
+        self,
+        environment: Vec<(String, String)>,
+    ) -> Result<(), Failure> {
+        let (config, directories) = self.places.find(environment)?;
+        match (&self.control, &self.out) {
+            (Some(_), Some(directory)) => self.pack(&config, &directories, directory),
+            (_, None) => self.write(&directories, BufWriter::new(std::io::stdout().lock())),
+            (_, Some(path)) => {
+                let file = File::create(path).with_context(|| path.display().to_string())?;
+                self.write(&directories, BufWriter::new(file))
+            }
+        }
+    }
+
+    fn write(&self, directories: &[PathBuf], into: impl Write) -> Result<(), Failure> {
+        let format = self.format.format();
+        let mut writer = Writer::new(format, into);
+        if let Some(header) = format.header() {
+            write!(writer.into, "{header}{}", format.line_end())?;
+        }
+        query::scan(directories, &self.wanted.filter(), &mut writer)?;
+        writer.into.flush()?;
+        writer.failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// What an assessor takes along: nothing in it needs modgate to be read.
+    fn pack(&self, config: &Config, directories: &[PathBuf], into: &Path) -> Result<(), Failure> {
+        std::fs::create_dir_all(into).with_context(|| into.display().to_string())?;
+        let format = Format::Jsonl;
+        let file = BufWriter::new(File::create(into.join("records.jsonl"))?);
+        let mut writer = Writer::new(format, file);
+        query::scan(directories, &self.wanted.filter(), &mut writer)?;
+        writer.into.flush()?;
+        if let Some(error) = writer.failed {
+            return Err(error.into());
+        }
+        let keys = believed(&self.key, config)?;
+        let (notes, reports) = vouched(directories, &keys)?;
+        let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+        let files = [
+            ("checkpoints.txt", notes.into_bytes()),
+            ("verification.json", serde_json::to_vec_pretty(&reports)?),
+            ("keys.txt", (keys.join("\n") + "\n").into_bytes()),
+            ("policies.json", serde_json::to_vec_pretty(&writer.policies)?),
+            ("controls.json", serde_json::to_vec_pretty(&controls(&writer.events))?),
+        ];
+        let mut sums = format!("{}  records.jsonl\n", keeper::digest(&into.join("records.jsonl"))?);
+        for (name, bytes) in files {
+            std::fs::write(into.join(name), bytes)?;
+            let line = format!("{}  {name}\n", keeper::digest(&into.join(name))?);
+            sums.push_str(&line);
+        }
+        std::fs::write(into.join("digests.txt"), &sums)?;
+        say(&sums)?;
+        let verified = reports.iter().all(|report| report.exit_code() == 0);
+        if verified { Ok(()) } else { Err(Failure::No) }
+    }
+}
+
+/// Every checkpoint there is, and what verification of each node's log came to.
+fn vouched(directories: &[PathBuf], keys: &[Verifier]) -> Result<(String, Vec<Report>), Failure> {
+    let (mut notes, mut reports) = (String::new(), Vec::new());
+    for directory in directories {
+        for segment in segment::list(directory)? {
+            notes.push_str(&std::fs::read_to_string(segment.checkpoints()).unwrap_or_default());
+        }
+    }
+    for node in verify::nodes(directories)? {
+        let (directories, keys) = (directories.to_vec(), keys.to_vec());
+        let question = Question { directories, node, keys, kept: String::new() };
+        reports.push(verify::verify(&question, &mut |_| ())?);
+    }
+    Ok((notes, reports))
+}
+
+struct Writer<W> {
+    format: Format,
+    into: W,
+    failed: Option<std::io::Error>,
+    events: BTreeMap<String, u64>,
+    policies: BTreeMap<String, u64>,
+    progress: Progress,
+}
+
+impl<W: Write> Writer<W> {
+    fn new(format: Format, into: W) -> Self {
+        let (events, policies) = (BTreeMap::new(), BTreeMap::new());
+        Self { format, into, failed: None, events, policies, progress: Progress::new() }
+    }
+}
+
+impl<W: Write> Listener for Writer<W> {
+    fn record(&mut self, record: &Value, line: &str) -> ControlFlow<()> {
+        let event = text(record, "/event").unwrap_or_default().to_owned();
+        *self.events.entry(event).or_default() += 1;
+        if let Some(policy) = text(record, "/decision/policy") {
+            *self.policies.entry(policy.to_owned()).or_default() += 1;
+        }
+        let text = self.format.write(record, line);
+        match write!(self.into, "{text}{}", self.format.line_end()) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn progress(&mut self, effort: Effort) {
+        self.progress.tell(effort);
+    }
+}
+
+/// Which events answer which requirement of PCI DSS 10.2.1, and how many there were.
+fn controls(events: &BTreeMap<String, u64>) -> Value {
+    let table: [(&str, &str, &[&str]); 7] = [
+        ("10.2.1.1", "individual access", &["module.", "sumdb."]),
+        ("10.2.1.2", "administrative actions", &["policy.", "config.", "admin.", "cache."]),
+        ("10.2.1.3", "access to the audit", &["audit.read", "audit.export", "audit.verify"]),
+        (
+            "10.2.1.4",
+            "invalid access attempts",
+            &["authz.deny", "auth.failure", "request.rejected"],
+        ),
+        ("10.2.1.5", "changes of credentials", &["token."]),
+        (
+            "10.2.1.6",
+            "start, stop and pause of the audit",
+            &["audit.start", "audit.stop", "audit.gap"],
+        ),
+        ("10.2.1.7", "creation and deletion of objects", &["cache.purge", "audit.delete"]),
+    ];
+    let rows = table.map(|(requirement, what, names)| {
+        let fits = |event: &String| {
+            names
+                .iter()
+                .any(|name| event == name || (name.ends_with('.') && event.starts_with(name)))
+        };
+        let found: BTreeMap<_, _> = events.iter().filter(|(event, _)| fits(event)).collect();
+        json!({"requirement": requirement, "what": what, "events": names, "records": found})
+    });
+    Value::Array(rows.to_vec())
+}
+
+/// `modgate audit hash`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct HashCommand {
+    /// The principal
+    value: String,
+    #[command(flatten)]
+    places: Places,
+}
+
+impl HashCommand {
+    pub(in crate::cli::audit) fn run(
+        self,
+        environment: Vec<(String, String)>,
+    ) -> Result<(), Failure> {
+        let config = self.places.config(environment)?;
+        let pseudonyms = Pseudonyms::open(&keys::pseudonym_file(&config.audit.key_file))?;
+        say(&pseudonyms.of(&self.value))
+    }
+}
+
+/// `modgate audit schema`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Schema {
+    /// The list of events instead: number, name, meaning
+    #[arg(long)]
+    events: bool,
+    /// JSON for the list of events
+    #[arg(long)]
+    json: bool,
+}
+
+impl Schema {
+    pub(in crate::cli::audit) fn run(self) -> Result<(), Failure> {
+        if !self.events {
+            return say(SCHEMA);
+        }
+        for name in Name::ALL {
+            let (number, event, meaning) = (name.number(), name.text(), name.meaning().trim());
+            if self.json {
+                say_json(&json!({"number": number, "event": event, "meaning": meaning}))?;
+            } else {
+                say(&format!("MG{number:03}  {event:22} {meaning}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What every record is.
+const SCHEMA: &str = include_str!("../../../deploy/audit/schema-v1.json");

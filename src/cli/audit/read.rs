@@ -1,0 +1,351 @@
+//! `modgate audit tail`, `query` and `stats`.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use clap::ValueEnum;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::audit::encode::plain;
+use crate::audit::query;
+use crate::audit::query::Effort;
+use crate::audit::query::Filter;
+use crate::audit::query::Listener;
+use crate::audit::query::text;
+use crate::audit::report::Gathering;
+use crate::audit::report::Question;
+use crate::audit::report::Table;
+use crate::cli::Failure;
+use crate::cli::audit::places::Places;
+use crate::cli::audit::places::Progress;
+use crate::cli::audit::places::Wanted;
+use crate::cli::audit::say_json;
+use crate::cli::say;
+
+/// `modgate audit tail`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Tail {
+    /// How many records
+    #[arg(long, short, default_value_t = 10)]
+    number: usize,
+    /// Go on until interrupted
+    #[arg(long, short)]
+    follow: bool,
+    /// Whole records instead of one line for people
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    places: Places,
+}
+
+/// `modgate audit query`.
+#[derive(Debug, Args)]
+// --version is a module's
+#[command(disable_version_flag = true)]
+pub(in crate::cli) struct Query {
+    /// What to ask about the records that fit
+    #[arg(value_enum, default_value = "records")]
+    question: Asked,
+    /// A file of principals (leavers) or rules (unused), one a line
+    #[arg(long, value_name = "FILE")]
+    list: Option<PathBuf>,
+    /// JSON, one object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    wanted: Wanted,
+    #[command(flatten)]
+    places: Places,
+}
+
+/// The auditors' questions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Asked {
+    /// The records themselves: everything an actor did, with --actor
+    Records,
+    /// Who downloaded what, when
+    Downloads,
+    /// Refusals by rule, in families, without ancestors
+    Denials,
+    /// Which policy was in force (--to TIME), and who was allowed what under it
+    Access,
+    /// What the principals of --list did
+    Leavers,
+    /// The first access of each principal to each private module
+    Firsts,
+    /// Failed logins by source; many names from one are a spray
+    Logins,
+    /// Changes of policy, configuration, tokens and cache
+    Changes,
+    /// Who has a version: --module M --version V
+    Holders,
+    /// Different private modules of each principal in an hour, the most first
+    Spread,
+    /// Private modules at night and on weekends (UTC)
+    OffHours,
+    /// One proof of identity from several networks
+    Networks,
+    /// When each rule was last used; --list names rules that may never have been
+    Unused,
+    /// Gaps, starts and stops
+    Gaps,
+}
+
+impl Asked {
+    const fn question(self) -> Option<Question> {
+        Some(match self {
+            Self::Records => return None,
+            Self::Downloads => Question::Downloads,
+            Self::Denials => Question::Denials,
+            Self::Access => Question::Access,
+            Self::Leavers => Question::Leavers,
+            Self::Firsts => Question::Firsts,
+            Self::Logins => Question::Logins,
+            Self::Changes => Question::Changes,
+            Self::Holders => Question::Holders,
+            Self::Spread => Question::Spread,
+            Self::OffHours => Question::OffHours,
+            Self::Networks => Question::Networks,
+            Self::Unused => Question::Unused,
+            Self::Gaps => Question::Gaps,
+        })
+    }
+}
+
+/// `modgate audit stats`.
+#[derive(Debug, Args)]
+// --version is a module's
+#[command(disable_version_flag = true)]
+pub(in crate::cli) struct Stats {
+    /// JSON, one object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    wanted: Wanted,
+    #[command(flatten)]
+    places: Places,
+}
+
+impl Query {
+    pub(in crate::cli::audit) fn run(
+        self,
+        environment: Vec<(String, String)>,
+    ) -> Result<(), Failure> {
+        let (_, directories) = self.places.find(environment)?;
+        let filter = self.wanted.filter();
+        let Some(question) = self.question.question() else {
+            let mut printer = Printer { json: self.json, failed: None, progress: Progress::new() };
+            query::scan(&directories, &filter, &mut printer)?;
+            return printer.failed.map_or(Ok(()), Err);
+        };
+        let list = match &self.list {
+            Some(path) => {
+                std::fs::read_to_string(path).with_context(|| path.display().to_string())?
+            }
+            None if question == Question::Leavers => {
+                return Err(Failure::Settings(
+                    "modgate: name the file of principals with --list".to_owned(),
+                ));
+            }
+            None => String::new(),
+        };
+        let list: BTreeSet<String> = list
+            .lines()
+            .map(|line| line.trim().to_owned())
+            .filter(|line| !line.is_empty())
+            .collect();
+        let mut gather =
+            Gather { gathering: Gathering::new(question, list), progress: Progress::new() };
+        query::scan(&directories, &filter, &mut gather)?;
+        print(&gather.gathering.table(), self.json)
+    }
+}
+
+struct Gather {
+    gathering: Gathering,
+    progress: Progress,
+}
+
+impl Listener for Gather {
+    fn record(&mut self, record: &Value, _line: &str) -> ControlFlow<()> {
+        self.gathering.take(record);
+        ControlFlow::Continue(())
+    }
+
+    fn progress(&mut self, effort: Effort) {
+        self.progress.tell(effort);
+    }
+}
+
+struct Printer {
+    json: bool,
+    failed: Option<Failure>,
+    progress: Progress,
+}
+
+impl Listener for Printer {
+    fn record(&mut self, record: &Value, line: &str) -> ControlFlow<()> {
+        let said = if self.json { say(line) } else { say(&for_people(record)) };
+        match said {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(failure) => {
+                self.failed = Some(failure);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn progress(&mut self, effort: Effort) {
+        self.progress.tell(effort);
+    }
+}
+
+/// One line for people.
+fn for_people(record: &Value) -> String {
+    let at = |path: &str| match record.pointer(path) {
+        Some(Value::String(text)) => plain(text),
+        Some(Value::Null) | None => "-".to_owned(),
+        Some(other) => other.to_string(),
+    };
+    format!(
+        "{} {}/{} {} {} {} {} {}@{} {} {}",
+        at("/time"),
+        at("/node"),
+        at("/seq"),
+        at("/event"),
+        at("/phase"),
+        at("/outcome"),
+        at("/actor/id"),
+        at("/resource/module"),
+        at("/resource/version"),
+        at("/decision/rule"),
+        at("/http/status"),
+    )
+}
+
+#[expect(clippy::fn_params_excessive_bools, reason = "the command line's switch")]
+fn print(table: &Table, json: bool) -> Result<(), Failure> {
+    if json {
+        for row in &table.rows {
+            let named = table
+                .columns
+                .iter()
+                .zip(row)
+                .map(|(name, value)| ((*name).to_owned(), json!(value)));
+            say_json(&Value::Object(named.collect()))?;
+        }
+        return Ok(());
+    }
+    let head: Vec<String> = table.columns.iter().map(|name| (*name).to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(&head)
+        .chain(&table.rows)
+        .map(|row| row.iter().map(|cell| plain(cell)).collect())
+        .collect();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        say(cells.collect::<Vec<_>>().join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+impl Stats {
+    pub(in crate::cli::audit) fn run(
+        self,
+        environment: Vec<(String, String)>,
+    ) -> Result<(), Failure> {
+        let (_, directories) = self.places.find(environment)?;
+        let mut count = Count { counts: BTreeMap::new(), progress: Progress::new() };
+        query::scan(&directories, &self.wanted.filter(), &mut count)?;
+        let rows = count
+            .counts
+            .into_iter()
+            .map(|((event, outcome), number)| vec![event, outcome, number.to_string()]);
+        print(&Table { columns: &["event", "outcome", "records"], rows: rows.collect() }, self.json)
+    }
+}
+
+struct Count {
+    counts: BTreeMap<(String, String), u64>,
+    progress: Progress,
+}
+
+impl Listener for Count {
+    fn record(&mut self, record: &Value, _line: &str) -> ControlFlow<()> {
+        let at = |path: &str| text(record, path).unwrap_or("-").to_owned();
+        *self.counts.entry((at("/event"), at("/outcome"))).or_default() += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn progress(&mut self, effort: Effort) {
+        self.progress.tell(effort);
+    }
+}
+
+impl Tail {
+    pub(in crate::cli::audit) fn run(
+        self,
+        environment: Vec<(String, String)>,
+    ) -> Result<(), Failure> {
+        let (_, directories) = self.places.find(environment)?;
+        let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+        let mut first = true;
+        loop {
+            let mut last = Last {
+                keep: if first { self.number } else { usize::MAX },
+                lines: VecDeque::new(),
+                seen: &mut seen,
+            };
+            // the newest segment of each node is enough to follow, and a look at the rest is cheap by comparison
+            query::scan(&directories, &Filter::default(), &mut last)?;
+            for (line, record) in &last.lines {
+                if self.json { say(line)? } else { say(&for_people(record))? }
+            }
+            if !self.follow {
+                return Ok(());
+            }
+            first = false;
+            std::thread::park_timeout(LOOK_AGAIN);
+        }
+    }
+}
+
+struct Last<'a> {
+    keep: usize,
+    lines: VecDeque<(String, Value)>,
+    /// The last record of each node that was shown.
+    seen: &'a mut BTreeMap<String, u64>,
+}
+
+impl Listener for Last<'_> {
+    fn record(&mut self, record: &Value, line: &str) -> ControlFlow<()> {
+        let node = text(record, "/node").unwrap_or_default();
+        let seq = record.get("seq").and_then(Value::as_u64).unwrap_or(0);
+        if self.seen.get(node).is_some_and(|seen| *seen >= seq) {
+            return ControlFlow::Continue(());
+        }
+        self.seen.insert(node.to_owned(), seq);
+        if self.lines.len() >= self.keep {
+            self.lines.pop_front();
+        }
+        self.lines.push_back((line.to_owned(), record.clone()));
+        ControlFlow::Continue(())
+    }
+}
+
+/// A second is soon enough for people.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -1,0 +1,214 @@
+//! An audit that cannot be written: nothing private is served unrecorded, what is lost elsewhere is counted and declared,
+//! and nobody waits.
+
+use std::collections::HashSet;
+use std::io::Write as _;
+use std::time::Duration;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::support::client::Client;
+use crate::support::disk::Disk;
+use crate::support::disk::slow_sync;
+use crate::support::gateway::Gateway;
+use crate::support::gateway::Setup;
+use crate::support::gateway::records_in;
+use crate::support::tree::Tree;
+use crate::support::until;
+use crate::support::upstream::Upstream;
+
+const PRIVATE: &str = "/corp.example/payments/ledger/@v/v1.0.0.zip";
+const PUBLIC: &str = "/example.com/lib/@v/v1.0.0.zip";
+
+struct World {
+    _tree: Tree,
+    _upstream: Upstream,
+    gateway: Gateway,
+}
+
+fn world(audit: &str, environment: &[(String, String)]) -> World {
+    let mut tree = Tree::new();
+    tree.module("corp.example/payments/ledger", "v1.0.0", &[]);
+    tree.module("example.com/lib", "v1.0.0", &[]);
+    let upstream = Upstream::serve(tree.path());
+    let url = upstream.url();
+    let settings = format!(
+        "[[private]]\nprefix = \"corp.example\"\nupstreams = [\"inner\"]\n\n\
+         [[upstream.servers]]\nname = \"inner\"\nurl = \"{url}\"\n\n[audit]\n{audit}"
+    );
+    let gateway = Setup::over(&url).with(&settings).start_in(environment);
+    World { _tree: tree, _upstream: upstream, gateway }
+}
+
+impl World {
+    fn team(&self) -> Client {
+        self.gateway.stranger().bearer(&self.gateway.issue("pay", &["payments", "developers"]))
+    }
+}
+
+/// Asks for a private zip; gives the request's trace id if a body came.
+fn body(client: &Client) -> Option<String> {
+    let answer = client.get(PRIVATE);
+    let trace = answer.header("traceparent").split('-').nth(1).unwrap().to_owned();
+    (answer.status == 200).then_some(trace)
+}
+
+/// Bodies that came without a record of the decision.
+fn unrecorded(came: &[String], records: &[Value]) -> usize {
+    let decided: HashSet<&str> = records
+        .iter()
+        .filter(|record| record["phase"] == "decided")
+        .map(|record| record["http"]["trace_id"].as_str().unwrap())
+        .collect();
+    came.iter().filter(|trace| !decided.contains(trace.as_str())).count()
+}
+
+/// Asks until the answer is 503, then a few more times: each says why, and none hangs. Gives the longest wait.
+fn refused(client: &Client, came: &mut Vec<String>, why: &str) -> Duration {
+    until("private bodies stop", || match body(client) {
+        Some(trace) => {
+            came.push(trace);
+            false
+        }
+        None => true,
+    });
+    let mut longest = Duration::ZERO;
+    for _ in 0..20 {
+        let begun = Instant::now();
+        let answer = client.get(PRIVATE);
+        longest = longest.max(begun.elapsed());
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert!(answer.text().contains(why), "{}", answer.text());
+        assert!(!answer.header("retry-after").is_empty());
+    }
+    longest
+}
+
+/// Prints the longest wait. The gateway itself waits 200 ms at most; a second is a hang even on a busy machine.
+fn tell(what: &str, longest: Duration) {
+    let text = format!("{what}: the slowest of 20 answers 503 took {longest:?}\n");
+    std::io::stderr().write_all(text.as_bytes()).unwrap();
+    assert!(longest < Duration::from_secs(1), "{what}: {longest:?}");
+}
+
+#[test]
+fn a_full_disk_stops_private_bodies_and_the_loss_of_others_is_declared() {
+    let disk = Disk::mount("size=6m");
+    let audit = format!("dir = \"{}\"\nreserve = \"1 MiB\"\n", disk.path().display());
+    let world = world(&audit, &[]);
+    let (client, mut came) = (world.team(), Vec::new());
+    came.push(body(&client).unwrap());
+    let filler = disk.fill();
+    let longest = refused(&client, &mut came, "its disk is full");
+    tell("disk full", longest);
+    assert_eq!(world.gateway.ops_page("/readyz").0, 503);
+    // everything else is served, and a refusal is refused
+    for _ in 0..5 {
+        assert_eq!(client.get(PUBLIC).status, 200);
+    }
+    assert_eq!(world.gateway.client().get(PRIVATE).status, 403);
+    std::fs::remove_file(filler).unwrap();
+    until("private bodies come back", || {
+        let trace = body(&client);
+        came.extend(trace.clone());
+        trace.is_some()
+    });
+    assert_eq!(world.gateway.ops_page("/readyz").0, 200);
+    let records = records_in(disk.path());
+    assert_eq!(unrecorded(&came, &records), 0, "of {} bodies", came.len());
+    let lost: f64 =
+        world.gateway.metric("modgate_audit_events_total{sink=\"segment\",result=\"dropped\"}");
+    let declared: u64 = records
+        .iter()
+        .filter(|record| record["event"] == "audit.gap")
+        .map(|gap| gap["detail"]["count"].as_str().unwrap().parse::<u64>().unwrap())
+        .sum();
+    assert!(declared >= 6, "{declared}");
+    assert!((f64::from(u32::try_from(declared).unwrap()) - lost).abs() < 0.5, "{declared} {lost}");
+}
+
+#[test]
+fn a_read_only_disk_stops_private_bodies_until_it_can_be_written() {
+    let disk = Disk::mount("size=6m,ro");
+    let audit = format!("dir = \"{}\"\nreserve = \"1 MiB\"\n", disk.path().display());
+    let world = world(&audit, &[]);
+    let (client, mut came) = (world.team(), Vec::new());
+    let longest = refused(&client, &mut came, "its directory cannot be written");
+    tell("read-only", longest);
+    assert_eq!(came.len(), 0);
+    assert_eq!(client.get(PUBLIC).status, 200);
+    disk.remount("rw");
+    until("private bodies come back", || {
+        let trace = body(&client);
+        came.extend(trace.clone());
+        trace.is_some()
+    });
+    let records = records_in(disk.path());
+    assert_eq!(unrecorded(&came, &records), 0);
+    assert!(records.iter().any(|record| record["event"] == "audit.gap"));
+}
+
+#[test]
+fn a_disk_that_takes_its_time_to_sync_is_a_failure_and_never_a_hang() {
+    let directory = tempfile::tempdir().unwrap();
+    let flag = directory.path().join("slow");
+    let environment = slow_sync(directory.path(), &flag);
+    let world = world("private_mode = \"durable\"\n", &environment);
+    let (client, mut came) = (world.team(), Vec::new());
+    came.push(body(&client).unwrap());
+    std::fs::write(&flag, "").unwrap();
+    let longest = refused(&client, &mut came, "it is too slow");
+    tell("slow sync", longest);
+    std::fs::remove_file(&flag).unwrap();
+    until("private bodies come back", || {
+        let trace = body(&client);
+        came.extend(trace.clone());
+        trace.is_some()
+    });
+    assert_eq!(unrecorded(&came, &world.gateway.records()), 0, "of {} bodies", came.len());
+    // an answer that was decided and not given says that nothing was sent
+    world.gateway.audited(20, "decided and not given", |event| {
+        event["http"]["status"] == 503 && event["http"]["bytes_out"] == 0
+    });
+}
+
+#[test]
+fn an_open_gateway_serves_on_and_declares_what_it_lost() {
+    let disk = Disk::mount("size=6m");
+    let audit = format!(
+        "dir = \"{}\"\nreserve = \"1 MiB\"\non_failure = \"open\"\n",
+        disk.path().display()
+    );
+    let world = world(&audit, &[]);
+    let client = world.team();
+    let filler = disk.fill();
+    let events = "modgate_audit_events_total{sink=\"segment\",result=\"dropped\"}";
+    until("events are lost", || {
+        assert_eq!(client.get(PRIVATE).status, 200);
+        world.gateway.metric(events) > 9.0
+    });
+    assert_eq!(world.gateway.ops_page("/readyz").0, 200);
+    std::fs::remove_file(filler).unwrap();
+    until("the gap is declared", || {
+        let records = records_in(disk.path());
+        records.iter().any(|record| record["event"] == "audit.gap")
+    });
+}
+
+#[test]
+fn a_second_directory_is_enough_and_holds_everything() {
+    let disk = Disk::mount("size=6m");
+    let audit = format!("second_dir = \"{}\"\nreserve = \"1 MiB\"\n", disk.path().display());
+    let world = world(&audit, &[]);
+    let client = world.team();
+    assert_eq!(client.get(PRIVATE).status, 200);
+    let _filler = disk.fill();
+    let failed = "modgate_audit_events_total{sink=\"second\",result=\"failed\"}";
+    until("the second directory refuses", || {
+        assert_eq!(client.get(PRIVATE).status, 200);
+        world.gateway.metric(failed) > 0.5
+    });
+    assert_eq!(client.get(PRIVATE).status, 200);
+    assert_eq!(world.gateway.ops_page("/readyz").0, 200);
+}

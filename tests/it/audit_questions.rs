@@ -1,0 +1,296 @@
+//! The fifteen questions of an auditor: the commands that `deploy/audit/README.md` documents are run as they stand there, on a
+//! log whose answers are known.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Output;
+
+use modgate::audit::Class;
+use modgate::audit::act::Act;
+use modgate::audit::event::Actor;
+use modgate::audit::event::Decision;
+use modgate::audit::event::Event;
+use modgate::audit::name::Name;
+use modgate::audit::name::Outcome;
+use modgate::config::audit::Packing;
+use serde_json::Value;
+
+use crate::support::gateway::modgate;
+use crate::support::log::download;
+use crate::support::log::during;
+use crate::support::log::settings;
+
+const ALICE: &str = "user:token:alice";
+const BOB: &str = "user:token:bob";
+const LEDGER: &str = "corp.example/payments/ledger";
+
+fn denial(time: &str, module: &str, rule: &str) -> Event {
+    let mut event = download(time, BOB, module);
+    (event.name, event.outcome) = (Name::AuthzDeny, Outcome::Denied);
+    event.http.as_mut().unwrap().status = 403;
+    event.decision = Some(Decision {
+        shadow: None,
+        effect: "deny",
+        reason: "policy_deny",
+        rule: Some(rule.to_owned()),
+        policy: Some("sha256:ab12".to_owned()),
+        cached: false,
+    });
+    event
+}
+
+fn wrong_password(n: usize) -> Event {
+    let mut event = download("2026-10-01T12:00:00.000000Z", "x", "x");
+    (event.name, event.outcome) = (Name::AuthFailure, Outcome::Unauthenticated);
+    event.source.as_mut().unwrap().ip = String::from("203.0.113.7");
+    event.actor = Some(Actor {
+        id: Some(format!("hmac:{n}")),
+        auth: "ldap",
+        result: "bad_credentials",
+        groups: Vec::new(),
+        gset: None,
+        detail: None,
+    });
+    (event.resource, event.decision) = (None, None);
+    event
+}
+
+/// A Thursday and the Saturday after it.
+fn events() -> Vec<Event> {
+    let mut elsewhere = download("2026-10-01T14:00:00.000000Z", ALICE, LEDGER);
+    elsewhere.source.as_mut().unwrap().ip = String::from("198.51.100.9");
+    let mut events = vec![
+        download("2026-10-01T12:00:00.000000Z", ALICE, LEDGER),
+        elsewhere,
+        download("2026-10-03T03:00:00.000000Z", BOB, "corp.example/secret/plans"),
+        denial("2026-10-01T13:00:00.000000Z", "corp.example/hr/pay/roll", "no-hr"),
+        denial("2026-10-01T13:00:00.100000Z", "corp.example/hr/pay", "no-hr"),
+    ];
+    events.extend(
+        (0..12)
+            .map(|n| download("2026-10-01T15:30:00.000000Z", BOB, &format!("corp.example/m{n}"))),
+    );
+    events.extend((0..6).map(wrong_password));
+    let act = Act::new(Name::PolicyActivate, Outcome::Allowed)
+        .by("user:token:root")
+        .with("policy", "sha256:ab12");
+    events.push(act.event("2026-10-01T09:00:00.000000Z".to_owned()));
+    events
+}
+
+/// A directory as a gateway would leave it: `.modgate/audit`, closed segments packed.
+fn world() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = settings(&directory.path().join(".modgate"));
+    settings.config.packing = Packing::Compress;
+    for part in events().chunks(9) {
+        during(settings.clone(), |audit| {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            for event in part.iter().cloned() {
+                runtime.block_on(audit.record(Class::Private, event)).unwrap();
+            }
+        });
+    }
+    std::fs::write(directory.path().join("leavers.txt"), format!("{BOB}\nuser:token:eve\n"))
+        .unwrap();
+    std::fs::write(directory.path().join("rules.txt"), "team\nno-hr\nnever-hit\n").unwrap();
+    directory
+}
+
+fn run(directory: &Path, arguments: &[&str]) -> Output {
+    let output = modgate().current_dir(directory).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn rows(directory: &Path, arguments: &[&str]) -> Vec<Value> {
+    let output = run(directory, &[arguments, &["--json"]].concat());
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The documented commands, by their number.
+fn documented() -> BTreeMap<u32, Vec<String>> {
+    let readme = include_str!("../../deploy/audit/README.md");
+    let lines =
+        readme.lines().filter(|line| line.starts_with("modgate audit ") && line.contains("# "));
+    let parsed = lines.map(|line| {
+        let (command, comment) = line.split_once('#').unwrap();
+        let number = comment.trim().split('.').next().unwrap().parse().unwrap();
+        (number, command.split_whitespace().skip(1).map(str::to_owned).collect())
+    });
+    parsed.collect()
+}
+
+#[test]
+fn the_fifteen_documented_commands_give_the_known_answers() {
+    let world = world();
+    let commands = documented();
+    assert_eq!(commands.keys().copied().collect::<Vec<_>>(), (1..=15).collect::<Vec<_>>());
+    let ask = |number: u32| {
+        let arguments: Vec<&str> = commands[&number].iter().map(String::as_str).collect();
+        rows(world.path(), &arguments)
+    };
+    let column = |rows: &[Value], name: &str| {
+        rows.iter().map(|row| row[name].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(column(&ask(1), "actor"), [ALICE, ALICE]);
+    assert_eq!(ask(2).len(), 2);
+    let denials = ask(3);
+    assert_eq!(
+        (denials.len(), denials[0]["longest path"].as_str()),
+        (1, Some("corp.example/hr/pay/roll"))
+    );
+    let access = ask(4);
+    assert_eq!(
+        (access.len(), access[0]["policy"].as_str(), access[0]["count"].as_str()),
+        (1, Some("sha256:ab12"), Some("2"))
+    );
+    assert!(ask(5).len() >= 14 && column(&ask(5), "actor").iter().all(|actor| actor == BOB));
+    assert_eq!(ask(6).len(), 14);
+    let logins = ask(7);
+    assert_eq!(
+        (logins[0]["names"].as_str(), logins[0]["shape"].as_str()),
+        (Some("6"), Some("spray"))
+    );
+    assert_eq!(column(&ask(8), "event"), ["policy.activate"]);
+    let holders = ask(9);
+    assert_eq!(
+        (column(&holders, "actor"), holders[0]["last"].as_str()),
+        (vec![ALICE.to_owned()], Some("2026-10-01T14:00:00.000000Z"))
+    );
+    let spread = ask(10);
+    assert_eq!(
+        (spread[0]["actor"].as_str(), spread[0]["modules"].as_str()),
+        (Some(BOB), Some("12"))
+    );
+    assert_eq!(column(&ask(11), "module"), ["corp.example/secret/plans"]);
+    assert_eq!(column(&ask(12), "networks"), ["10.1.2.0/24 198.51.100.0/24"]);
+    let unused = ask(13);
+    assert_eq!(
+        (unused[0]["rule"].as_str(), unused[0]["last"].as_str()),
+        (Some("never-hit"), Some("never"))
+    );
+    let gaps = ask(14);
+    assert!(gaps.iter().any(|row| row["event"] == "audit.start" && row["why"] == "never begun"));
+    evidence(world.path(), &commands[&15]);
+}
+
+fn evidence(directory: &Path, command: &[String]) {
+    run(directory, &command.iter().map(String::as_str).collect::<Vec<_>>());
+    let read = |name: &str| std::fs::read_to_string(directory.join("evidence").join(name)).unwrap();
+    let verification: Value = serde_json::from_str(&read("verification.json")).unwrap();
+    assert_eq!(verification[0]["findings"].as_array().unwrap().len(), 0);
+    let controls: Value = serde_json::from_str(&read("controls.json")).unwrap();
+    assert_eq!(controls[1]["records"]["policy.activate"], 1);
+    assert!(
+        read("digests.txt").lines().count() == 6 && read("policies.json").contains("sha256:ab12")
+    );
+    assert!(
+        read("records.jsonl").lines().count() >= 24
+            && read("checkpoints.txt").starts_with("modgate/gw\n")
+    );
+}
+
+#[test]
+fn a_question_about_one_principal_gives_the_same_with_and_without_an_index() {
+    let world = world();
+    let audit = world.path().join(".modgate/audit");
+    let arguments = ["audit", "query", "--actor", ALICE];
+    let with = rows(world.path(), &arguments);
+    for segment in modgate::audit::segment::list(&audit).unwrap() {
+        let _there = std::fs::remove_file(segment.index());
+    }
+    assert_eq!(rows(world.path(), &arguments), with, "a missing index is made again");
+    assert_eq!(with.len(), 2);
+    let made = run(world.path(), &["audit", "index", "--again"]);
+    assert!(String::from_utf8(made.stdout).unwrap().contains("2 closed segments"));
+    assert_eq!(rows(world.path(), &arguments), with);
+    let nobody = rows(world.path(), &["audit", "query", "--actor", "user:token:nobody"]);
+    assert_eq!(nobody.len(), 0);
+}
+
+#[test]
+fn exports_speak_the_words_of_others() {
+    let world = world();
+    let export = |format: &str| {
+        let output = run(world.path(), &["audit", "export", "--format", format]);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let plain = export("jsonl");
+    let ecs: Vec<Value> =
+        export("ecs").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ocsf: Vec<Value> =
+        export("ocsf").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((plain.lines().count(), ecs.len()), (ocsf.len(), ocsf.len()));
+    let zip = ecs.iter().find(|event| event["event"]["action"] == "module.zip").unwrap();
+    assert_eq!(
+        (zip["user"]["id"].as_str(), zip["package"]["name"].as_str()),
+        (Some(ALICE), Some(LEDGER))
+    );
+    assert_eq!(
+        (zip["event"]["outcome"].as_str(), zip["rule"]["id"].as_str()),
+        (Some("success"), Some("team"))
+    );
+    let access = ocsf.iter().find(|event| event["message"] == "module.zip").unwrap();
+    assert_eq!(
+        (access["class_uid"].as_u64(), access["type_uid"].as_u64()),
+        (Some(6003), Some(600_302))
+    );
+    assert_eq!(access["actor"]["authorizations"][0]["policy"]["uid"], "sha256:ab12");
+    assert_eq!(access["time"], 1_790_856_000_000_u64);
+    let login = ocsf.iter().find(|event| event["message"] == "auth.failure").unwrap();
+    assert_eq!((login["class_uid"].as_u64(), login["status_id"].as_u64()), (Some(3002), Some(2)));
+    for event in &ocsf {
+        for required in [
+            "activity_id",
+            "category_uid",
+            "class_uid",
+            "metadata",
+            "severity_id",
+            "time",
+            "type_uid",
+        ] {
+            assert!(!event[required].is_null(), "{required}: {event}");
+        }
+    }
+    let csv = export("csv");
+    assert!(
+        csv.starts_with("time,node,boot,seq,event,")
+            && csv.matches("\r\n").count() == plain.lines().count() + 1
+    );
+}
+
+#[test]
+fn a_pseudonymised_log_is_searched_by_the_hash_of_a_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = settings(&directory.path().join(".modgate"));
+    settings.config.pseudonymise = true;
+    crate::support::log::write(settings, [download("2026-10-01T12:00:00.000000Z", ALICE, LEDGER)]);
+    let hash = String::from_utf8(run(directory.path(), &["audit", "hash", ALICE]).stdout).unwrap();
+    assert_eq!(rows(directory.path(), &["audit", "query", "--actor", hash.trim()]).len(), 1);
+    let all = run(directory.path(), &["audit", "export"]).stdout;
+    assert!(!String::from_utf8(all).unwrap().contains("alice"));
+}
+
+#[test]
+fn somebody_in_very_many_groups_is_recorded_once_in_full() {
+    let directory = tempfile::tempdir().unwrap();
+    let member = || {
+        let mut event = download("2026-10-01T12:00:00.000000Z", ALICE, LEDGER);
+        event.actor.as_mut().unwrap().groups =
+            (0..100).map(|n| format!("group:ldap/corp:team-{n:03}")).collect();
+        event
+    };
+    crate::support::log::write(settings(&directory.path().join(".modgate")), [member(), member()]);
+    let sets = rows(directory.path(), &["audit", "query", "--event", "actor.groups"]);
+    let all: Vec<&str> = sets
+        .iter()
+        .flat_map(|set| set["detail"]["groups"].as_str().unwrap().split("\\u{a}"))
+        .collect();
+    assert_eq!(all.len(), 100);
+    let zips = rows(directory.path(), &["audit", "query", "--event", "module.zip"]);
+    assert!(zips.iter().all(|zip| zip["actor"]["gset"] == sets[0]["detail"]["gset"]));
+    assert_eq!(zips[0]["actor"]["groups"].as_array().unwrap().len(), 32);
+}
