@@ -211,7 +211,7 @@ impl Snapshot {
         asker: Asker<'_>,
     ) -> (Verdict, bool) {
         let (decided, cached) = self.decide(subjects, question);
-        let Decided { decision, reason, rule, gated, private } = decided;
+        let Decided { decision, reason, rule, gated, private, .. } = decided;
         let verdict = Verdict { decision, reason, rule, cached };
         let Some(allows) = gated else { return (verdict, private) };
         match allows.iter().find(|place| self.closed(**place, asker).is_none()) {
@@ -305,11 +305,16 @@ impl Snapshot {
         })
     }
 
-    /// Rows that could be about a path, with their places; some are not.
+    /// Rows that could be about a path, letter case aside, with their places; some are not. All of them once the index
+    /// is not trusted.
     pub(in crate::policy) fn about(&self, path: &str) -> impl Iterator<Item = (usize, &Rule)> {
         let asked = self.asked(Question { name: path, version: "", action: Action::List });
-        let places = self.index.candidates(&asked).into_iter();
-        places.filter_map(|place| Some((place, self.rules.get(place)?)))
+        let places = if self.crosscheck.is_index_trusted() {
+            self.index.candidates(&asked)
+        } else {
+            (0..self.rules.len()).collect()
+        };
+        places.into_iter().filter_map(|place| Some((place, self.rules.get(place)?)))
     }
 
     /// The caller's set, reduced to what rows name: others cannot match, and thousands of callers share a set.
