@@ -181,12 +181,13 @@ pub(in crate::policy) fn compare(old: &Snapshot, new: &Snapshot) -> Comparison {
     let subjects = subjects(old, new);
     let sets = subjects.iter().map(|subject| [old.set_of(subject), new.set_of(subject)]);
     let sets: Vec<[Arc<str>; 2]> = sets.collect();
-    let matters = Matters::of(&comparison.changes, &sets);
-    let rules = old.rules.iter().chain(&new.rules).filter(|rule| matters.is_met_by(rule));
+    let rules = || old.rules.iter().chain(&new.rules);
+    let matters = Matters::of(&comparison.changes, &sets, rules());
+    let rules = rules().filter(|rule| matters.is_met_by(rule));
     let mut paths = representatives::paths(rules, &old.private);
     paths.extend(representatives::paths(std::iter::empty(), &new.private));
     let questions = questions([old, new], &paths);
-    for (subject, sets) in subjects.iter().zip(&sets) {
+    for (subject, sets) in subjects.iter().zip(&sets).filter(|(_, sets)| matters.to(sets)) {
         for (name, version, action) in &questions {
             let question = Question { name, version, action: *action };
             comparison.compared += 1;
@@ -202,20 +203,35 @@ struct Matters<'a> {
     /// Something changed that is about every row.
     all: bool,
     ids: BTreeSet<&'a str>,
+    /// Whom the rows that changed are about.
+    changed: BTreeSet<&'a str>,
     subjects: BTreeSet<&'a str>,
 }
 
 impl<'a> Matters<'a> {
-    fn of(changes: &'a [Change], sets: &'a [[Arc<str>; 2]]) -> Self {
+    fn of(
+        changes: &'a [Change],
+        sets: &'a [[Arc<str>; 2]],
+        rules: impl Iterator<Item = &'a Rule>,
+    ) -> Self {
         let of_rows = |one: &&Change| matches!(one.kind, "rule" | "condition");
-        let ids = changes.iter().filter(of_rows).map(|one| one.id.as_str()).collect();
+        let ids: BTreeSet<&str> =
+            changes.iter().filter(of_rows).map(|one| one.id.as_str()).collect();
+        let changed = rules.filter(|rule| ids.contains(&*rule.id)).map(|rule| &*rule.subject);
+        let changed = changed.collect();
         let mut subjects = BTreeSet::new();
         for [was, is] in sets.iter().filter(|[was, is]| was != is) {
             let names = |set: &'a str| set.split('\n').collect::<BTreeSet<_>>();
             subjects.extend(names(was).symmetric_difference(&names(is)).copied());
         }
         let all = changes.iter().any(|one| one.kind == "private" || one.id == ADMIT);
-        Self { all, ids, subjects }
+        Self { all, ids, changed, subjects }
+    }
+
+    /// Whether somebody of these sets could be answered otherwise.
+    fn to(&self, [was, is]: &[Arc<str>; 2]) -> bool {
+        let mut names = was.split('\n').chain(is.split('\n'));
+        self.all || was != is || names.any(|name| self.changed.contains(name))
     }
 
     fn is_met_by(&self, rule: &Rule) -> bool {
@@ -335,5 +351,10 @@ mod tests {
             compared(&old, &format!("{old}p, new, role:dev, example.org/a, *, list, allow\n"));
         assert!(gained(&told).contains("example.org/a"), "{told}");
         assert!(told.compared < 2_000, "{}", told.compared);
+        // a row about others is compared for those it is about
+        let told =
+            compared(&old, &format!("{old}p, new, role:reader, example.org/a, *, list, allow\n"));
+        let whom: BTreeSet<&str> = told.differences.iter().map(|one| &*one.subject).collect();
+        assert_eq!(whom, BTreeSet::from(["group:token:dev", "role:dev", "role:reader"]), "{told}");
     }
 }
