@@ -268,6 +268,11 @@ impl Snapshot {
         Some(Told { id: Arc::from(rule.id.as_str()), reason: origin.reason.clone(), gates })
     }
 
+    /// Whether a row is an emergency deny, which stands in no file of the policy.
+    pub(in crate::policy) fn is_emergency(&self, place: usize) -> bool {
+        self.origins.get(place).is_some_and(|origin| origin.line == 0)
+    }
+
     /// Whether anybody at all may have it, under any circumstances.
     pub(in crate::policy) fn is_open(&self, request: &Request) -> bool {
         let Some(question) = question(request, None).filter(|_| !self.anybody.is_empty()) else {

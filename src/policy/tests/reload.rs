@@ -218,6 +218,12 @@ fn a_candidate_decides_nothing_and_says_where_it_would_differ() {
     );
     assert_eq!((shadow.rule.as_deref(), shadow.revision), (Some("wall"), revision));
     assert!(decide(&policy, dev(), "/example.com/other/@v/list").unwrap().shadow.is_none());
+    // what an emergency deny refuses, it would refuse under the candidate as well
+    let wanted = Wanted { what: "example.com/other".into(), reason: "malware".into(), life: None };
+    world.denies.add(&wanted, &world.clock).unwrap();
+    policy.reload(&world.clock);
+    let refusal = decide(&policy, dev(), "/example.com/other/@v/list").unwrap_err();
+    assert!(refusal.shadow.is_none());
     world.write("candidate", "rules/b.csv", "p, wall\n");
     assert!(policy.reload(&world.clock).candidate.unwrap().is_err());
     assert!(decide(&policy, dev(), ZIP).unwrap().shadow.is_none());
@@ -274,6 +280,31 @@ fn explicit_admission_opens_new_versions_to_those_who_may_admit_them() {
     assert!(decide(&policy, dev(), "/example.com/lib/@v/list").unwrap().admitted().is_ok());
     // implied: whoever may download it
     assert!(decide(&world.policy(), dev(), ZIP).unwrap().admitted().is_ok());
+}
+
+#[test]
+fn what_nobody_had_admitted_is_no_access_gained_when_the_past_is_decided_again() {
+    let world =
+        World::new(&format!("{READ}p, first, group:token:release, example.com, *, admit, allow\n"));
+    let event = |groups: &str| {
+        format!(
+            "{{\"decision\":{{\"effect\":\"deny\",\"reason\":\"not_admitted\"}},\
+             \"actor\":{{\"id\":\"user:token:alice\",\"groups\":[{groups}]}},\
+             \"resource\":{{\"module\":\"example.com/lib\",\"artifact\":\"zip\",\"version\":\"v1.4.1\"}}}}"
+        )
+    };
+    let (dev, both) = ("\"group:token:dev\"", "\"group:token:dev\",\"group:token:release\"");
+    for (admission, groups, differing) in [
+        (Admission::Explicit, dev, 0),
+        (Admission::Explicit, both, 1),
+        (Admission::Implied, dev, 1),
+    ] {
+        let settings = Settings { admission, ..Settings::default() };
+        let draft = Draft::read(&Sources { settings, ..world.sources() }).unwrap();
+        let mut replay = replay::Replay::default();
+        replay.event(&draft, &event(groups));
+        assert_eq!(replay.differing(), differing, "{admission:?} {groups}: {replay}");
+    }
 }
 
 #[test]
