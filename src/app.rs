@@ -1,5 +1,6 @@
 //! Assembly: the only file that names concrete tiers, authenticators and sources.
 
+mod chain;
 mod observe;
 pub mod stores;
 
@@ -22,7 +23,6 @@ use crate::audit::name::Name;
 use crate::audit::name::Outcome;
 use crate::audit::writer;
 use crate::audit::writer::Started;
-use crate::breaker;
 use crate::cache::Cache;
 use crate::cache::Rules;
 use crate::cache::blob::Blob;
@@ -41,12 +41,6 @@ use crate::cluster::Bus;
 use crate::cluster::message::Message;
 use crate::config;
 use crate::config::Config;
-use crate::config::upstream::Place;
-use crate::config::upstream::UpstreamServer;
-use crate::egress::Bindings;
-use crate::egress::Instance;
-use crate::egress::Origin;
-use crate::egress::OriginSettings;
 use crate::fault::chain_text;
 use crate::gateway::Gateway;
 use crate::gateway::Parts;
@@ -54,7 +48,6 @@ use crate::gateway::account::Accounts;
 use crate::gateway::fetch::Fetcher;
 use crate::gateway::fetch::Upstreams;
 use crate::gateway::own::Own;
-use crate::goproxy::proxylist::FallBack;
 use crate::goproxy::request::Routes;
 use crate::identity::Anonymous;
 use crate::identity::Door;
@@ -77,15 +70,6 @@ use crate::telemetry::labels::policy::ReloadSource;
 use crate::telemetry::log::Lines;
 use crate::telemetry::trace::export::Exporter;
 use crate::upstream;
-use crate::upstream::Chain;
-use crate::upstream::Upstream;
-use crate::upstream::care::Bounds;
-use crate::upstream::care::Care;
-use crate::upstream::directory::Directory;
-use crate::upstream::http::Http;
-use crate::upstream::routes::Link;
-use crate::upstream::source::Limits;
-use crate::upstream::source::Source;
 
 /// Everything that runs.
 #[derive(Debug)]
@@ -115,7 +99,7 @@ pub fn build(
     let tasks = Tasks::new(runtime.clone(), cores * BLOCKING_PER_CORE, Arc::clone(&telemetry));
     let policy = Arc::new(Policy::none(policy_sources(config)));
     let via = via(config);
-    let chain = Arc::new(chain(config, &via, &tasks, &clock)?);
+    let chain = Arc::new(chain::chain(config, &via, &tasks, &clock)?);
     upstream::probe::watch(Arc::clone(&chain), &tasks);
     let directory = directory(config, &tasks, &telemetry)?;
     let (cache, link) = cache(config, directory.clone(), &clock, &tasks, &telemetry)?;
@@ -163,7 +147,7 @@ pub async fn probe(
     said.extend(probe_shared(config, &tasks).await?);
     let jwt = Jwt::new(config.identity.jwt.clone(), &tasks, Arc::clone(&clock))?;
     said.extend(jwt.probe().await);
-    let chain = chain(config, &via(config), &tasks, &clock)?;
+    let chain = chain::chain(config, &via(config), &tasks, &clock)?;
     said.extend(upstream::probe::examine(&chain, clock.now()).await);
     Ok(said)
 }
@@ -240,109 +224,6 @@ pub fn public_url(config: &Config) -> String {
 fn via(config: &Config) -> String {
     let boot = Uuid::new_v4().simple().to_string();
     format!("modgate-{}-{}", config.telemetry.node, boot.get(..12).unwrap_or(&boot))
-}
-
-fn chain(
-    config: &Config,
-    via: &str,
-    tasks: &Tasks,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Chain> {
-    let pairs = config
-        .private
-        .iter()
-        .flat_map(|bound| bound.upstreams.iter().map(|name| (bound.prefix.clone(), name.clone())))
-        .collect();
-    let bindings = Arc::new(Bindings::new(pairs));
-    let instance = Instance { via: via.to_owned(), bindings: Arc::clone(&bindings) };
-    let mut all = Vec::new();
-    for server in &config.upstream.servers {
-        let (bounds, telemetry) = (bounds(&config.upstream.care), tasks.telemetry_handle());
-        let care = Arc::new(Care::new(&server.name, &bounds, telemetry, Arc::clone(clock)));
-        let making = Making { config, tasks, instance: &instance };
-        let source =
-            making.source(server, &care).with_context(|| format!("upstream {}", server.name))?;
-        let (name, serves_sumdb) = (server.name.clone(), server.sumdb);
-        all.push(Arc::new(Upstream { name, source, serves_sumdb, care }));
-    }
-    let links = |chain: &[(String, FallBack)]| -> Vec<Link> {
-        let link = |(name, fall_back): &(String, FallBack)| {
-            let upstream = all.iter().find(|upstream| &upstream.name == name)?;
-            Some(Link { upstream: Arc::clone(upstream), fall_back: *fall_back })
-        };
-        chain.iter().filter_map(link).collect()
-    };
-    let (usual, mut named) = (links(&config.upstream.chain), Vec::new());
-    for chain in &config.upstream.chains {
-        named.extend(chain.patterns.iter().map(|one| (one.clone(), links(&chain.chain))));
-    }
-    let routes = upstream::routes::Routes::new(usual, all, bindings).with(named);
-    Ok(Chain::new(routes))
-}
-
-/// What every source is made with.
-struct Making<'a> {
-    config: &'a Config,
-    tasks: &'a Tasks,
-    instance: &'a Instance,
-}
-
-impl Making<'_> {
-    fn source(&self, server: &UpstreamServer, care: &Arc<Care>) -> anyhow::Result<Source> {
-        let Self { config, tasks, instance } = self;
-        let limits = limits(&config.upstream);
-        let spools: Arc<Path> = Arc::from(spools(config)?);
-        let url = match &server.place {
-            Place::Directory(root) => {
-                let directory = Directory::new(root.clone(), limits, spools, (*tasks).clone());
-                return Ok(Source::Directory(directory));
-            }
-            Place::Http(url) => url.clone(),
-        };
-        let extra_roots = server.ca_file.as_deref().map(read_file).transpose()?;
-        let user = server.username.clone();
-        let settings = OriginSettings {
-            name: server.name.clone(),
-            base: url,
-            extra_roots,
-            basic: user.zip(server.password.clone()),
-            redirect_hosts: server.allow_redirect_hosts.clone(),
-            networks: server.allow_networks.clone(),
-            connect_timeout: config.upstream.connect_timeout,
-        };
-        let origin = Origin::new(settings, (*instance).clone())?;
-        let http = Http::new(origin, limits, spools, Arc::clone(care));
-        Ok(Source::Http(http.hedged(config.upstream.care.hedge_after)))
-    }
-}
-
-fn limits(upstream: &config::upstream::Upstream) -> Limits {
-    Limits {
-        first_byte: upstream.first_byte_timeout,
-        zip_first_byte: upstream.zip_first_byte_timeout,
-        total: upstream.total_timeout,
-        zip_total: upstream.zip_total_timeout,
-        zip: upstream.max_zip,
-        gomod: GOMOD_BYTES,
-        info: INFO_BYTES,
-        list: LIST_BYTES,
-        attempts: upstream.attempts,
-    }
-}
-
-fn bounds(care: &config::upstream::Care) -> Bounds {
-    Bounds {
-        breaker: breaker::Settings {
-            failures: care.breaker_failures,
-            window: BREAKER_WINDOW,
-            rest: care.breaker_rest,
-            longest_rest: care.breaker_longest_rest,
-            successes: BREAKER_SUCCESSES,
-        },
-        at_once: care.max_requests,
-        waiting: care.max_waiting,
-        repeated: care.retry_budget,
-    }
 }
 
 /// Keeps Redis up, listens to other nodes, and lets the stations hear what is theirs.
@@ -519,17 +400,7 @@ fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Failures further apart than a build's patience are not one outage.
-const BREAKER_WINDOW: std::time::Duration = std::time::Duration::from_secs(10);
-/// One good answer may be luck.
-const BREAKER_SUCCESSES: u32 = 3;
 /// Hashing and inflating keep a core busy, reading a disk does not.
 const BLOCKING_PER_CORE: usize = 4;
-/// The go command's own limit.
-const GOMOD_BYTES: u64 = 16 << 20;
-/// An info is a few hundred bytes.
-const INFO_BYTES: u64 = 1 << 20;
-/// A list of a hundred thousand versions.
-const LIST_BYTES: u64 = 8 << 20;
 /// A bundle of every public authority is a quarter of that.
 const BUNDLE_BYTES: u64 = 1 << 20;

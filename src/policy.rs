@@ -66,6 +66,7 @@ use crate::policy::crosscheck::Way;
 use crate::policy::decision::Permit;
 use crate::policy::decision::Refusal;
 use crate::policy::decision::Shadow;
+use crate::policy::decision::Verdict;
 use crate::policy::explain::Ask;
 use crate::policy::explain::Explanation;
 use crate::policy::explain::NoAction;
@@ -187,9 +188,11 @@ impl Policy {
         });
         let decided = Snapshot::authorize(&snapshot, caller, request, circumstances);
         let Some((other, candidate)) = other else { return decided };
-        let shadow = |decision, reason| {
-            let same = (other.decision, other.reason) == (decision, reason);
-            (!same).then(|| Shadow {
+        let shadow = |verdict: Verdict| {
+            let same = (other.decision, other.reason) == (verdict.decision, verdict.reason);
+            // an emergency deny lies over whichever policy is in force
+            let stays = verdict.rule.is_some_and(|place| snapshot.is_emergency(place));
+            (!same && !stays).then(|| Shadow {
                 decision: (other.decision, other.reason),
                 rule: other.rule.and_then(|place| Some(candidate.told(place)?.id)),
                 revision: Arc::clone(candidate.revision()),
@@ -197,11 +200,11 @@ impl Policy {
         };
         match decided {
             Ok(permit) => {
-                let shadow = shadow(permit.verdict.decision, permit.verdict.reason);
+                let shadow = shadow(permit.verdict);
                 Ok(Permit { shadow, ..permit })
             }
             Err(refusal) => {
-                let shadow = shadow(refusal.verdict.decision, refusal.verdict.reason);
+                let shadow = shadow(refusal.verdict);
                 Err(Refusal { shadow: shadow.map(Box::new), ..refusal })
             }
         }

@@ -113,6 +113,8 @@ impl Writer {
         if !self.open(&events) {
             return;
         }
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        self.telemetry.metrics().audit_queue_capacity.set((), QUEUE_EVENTS as f64);
         let mut batch = Vec::with_capacity(BATCH_EVENTS);
         loop {
             let more = events.recv_many(&mut batch, BATCH_EVENTS);

@@ -168,7 +168,7 @@ impl Blob {
             }
         };
         if let Some(shelf) = &self.shelf {
-            shelf.used(key, &entry).await;
+            shelf.used(key, &entry);
         }
         Ok(Some(entry))
     }
@@ -237,7 +237,7 @@ impl Blob {
         }
         self.store.put(&entry_path(key), PutPayload::from(bytes)).await.map_err(failed)?;
         if let Some(shelf) = &self.shelf {
-            shelf.put(key, entry).await;
+            shelf.put(key, entry);
         }
         Ok(())
     }
@@ -253,7 +253,7 @@ impl Blob {
             self.delete(&blob_path(apart.sum)).await?;
         }
         if let Some(shelf) = &self.shelf {
-            shelf.gone(key).await;
+            shelf.gone(key);
         }
         // a directory says so, a bucket removes what is not there without a word
         self.delete(&name).await

@@ -90,7 +90,8 @@ fn greeting(config: &Config, listening: &Listening) -> String {
     }
     line("operations", format!("http://{}/metrics", listening.ops));
     let chain: Vec<&str> = config.upstream.chain.iter().map(|(name, _)| name.as_str()).collect();
-    line("upstreams", if chain.is_empty() { "none".to_owned() } else { chain.join(", ") });
+    let asked = if chain.is_empty() { "none".to_owned() } else { chain.join(", ") };
+    line("upstreams", if config.cache.offline { "never asked: offline".to_owned() } else { asked });
     line("private", format!("{} prefixes", config.private.len()));
     let (jwt, ldap) = (config.identity.jwt.len(), config.identity.ldap.len());
     line(
@@ -107,6 +108,11 @@ fn greeting(config: &Config, listening: &Listening) -> String {
         .map_or_else(|| "built in".to_owned(), |dir| dir.display().to_string());
     line("policy", policy);
     line("cache", format!("{} and memory", config.cache.dir.display()));
+    let bucket = config.cache.bucket.as_ref();
+    let bucket = bucket.map(|bucket| format!("{} at {}", bucket.name, bucket.endpoint));
+    line("bucket", bucket.unwrap_or_else(|| "off: no cache.bucket.endpoint".to_owned()));
+    let redis = config.redis.as_ref().map(|redis| format!("{} nodes", redis.nodes.len()));
+    line("redis", redis.unwrap_or_else(|| "off: no redis.nodes; this gateway is alone".to_owned()));
     let copies = if config.audit.announce {
         "checkpoints in the log too"
     } else {

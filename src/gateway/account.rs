@@ -134,8 +134,7 @@ impl Accounts {
         let admitted = match class(&record, &reply) {
             Class::Refusal => {
                 let event = Account::before(&record, reply.code).event(Phase::Refused);
-                // it is refused in any case, and what could not be written is counted
-                let _written = self.audit.record(Class::Refusal, event).await;
+                self.refused(event).await;
                 Ok(None)
             }
             Class::Private => self.decided(&record, &reply).await.map(Some),
@@ -160,6 +159,15 @@ impl Accounts {
             sent: 0,
         };
         Admitted { reply, closer }
+    }
+
+    /// Records a refusal. It is refused in any case: what cannot be written is counted.
+    async fn refused(&self, event: Event) {
+        if event.name == Name::RequestRejected {
+            // what follows a malformed head on its connection may end it: the answer must be ready before that is read
+            return self.audit.reserve_now(Class::Refusal).append(event);
+        }
+        let _written = self.audit.record(Class::Refusal, event).await;
     }
 
     /// The body of a private module leaves only after the decision is written, and with a place for its end.

@@ -14,7 +14,7 @@ use crate::gateway::Error;
 use crate::gateway::fetch::Fetcher;
 use crate::goproxy::artifact::Artifact;
 use crate::goproxy::gomod::retract;
-use crate::goproxy::gomod::retract::Retraction;
+use crate::goproxy::gomod::retract::Retractions;
 use crate::goproxy::list;
 use crate::goproxy::list::Line;
 use crate::goproxy::request::Request;
@@ -74,7 +74,7 @@ impl Fetcher {
         let latest = highest(&lines).filter(|latest| !permit.allows_version(latest));
         if let Some(hidden) = latest.filter(|_| !left.is_empty()) {
             let retracted = self.retracted(permit, hidden, record).await?;
-            left.retain(|line| !retracted.iter().any(|one| one.covers(&line.version)));
+            left.retain(|line| !retracted.covers(&line.version));
         }
         Ok(Some(left))
     }
@@ -108,11 +108,11 @@ impl Fetcher {
         permit: &Permit,
         hidden: &Version,
         record: &Record,
-    ) -> Result<Vec<Retraction>, Error> {
+    ) -> Result<Retractions, Error> {
         let gomod = match self.fetch(&permit.for_retractions(hidden), record).await {
             Ok(gomod) => gomod,
             Err(fault) if matches!(fault.kind(), Kind::NotFound | Kind::Gone) => {
-                return Ok(Vec::new());
+                return Ok(Retractions::default());
             }
             Err(fault) => return Err(fault),
         };

@@ -28,18 +28,17 @@ impl Gateway {
     pub fn reload_policy_now(&self, source: ReloadSource) -> Reload {
         let reload = self.policy.reload(self.clock.as_ref());
         let metrics = self.telemetry.metrics();
-        let result = match (&reload.rejected, &reload.activated) {
+        let result = match (reload.rejected.first(), reload.activated.first()) {
             (Some(rejected), _) => rejected.step,
             (None, Some(_)) => PolicyReload::Success,
             (None, None) => PolicyReload::Unchanged,
         };
         metrics.policy_reloads.count((source, result));
-        if let Some(activated) = &reload.activated {
-            self.behind.store(None);
+        self.behind.store(reload.behind.clone().map(Arc::new));
+        for activated in &reload.activated {
             self.tell_activated(activated, source);
         }
-        if let Some(rejected) = &reload.rejected {
-            self.behind.store(Some(Arc::new(rejected.clone())));
+        for rejected in &reload.rejected {
             self.tell_rejected(rejected, source);
         }
         metrics.policy_last_reload_success.set((), f64::from(u8::from(self.behind().is_none())));

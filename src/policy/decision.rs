@@ -124,9 +124,16 @@ impl Permit {
         self.private
     }
 
-    /// Whether anybody at all may have it, so that anybody may keep it.
+    /// Whether anybody at all may have it, so that anybody may keep it. A list or a query that comes out differently
+    /// for different callers is nobody else's.
     pub fn open(&self) -> bool {
-        !self.private && self.snapshot.is_open(&self.request)
+        let narrowed = || match &self.request {
+            Request::Module(asked) => {
+                asked.artifact.version().is_none() && self.tells_versions_apart()
+            }
+            Request::Sumdb(_) | Request::Own(_) | Request::Root => false,
+        };
+        !self.private && !narrowed() && self.snapshot.is_open(&self.request)
     }
 
     /// Whether this caller may have some versions of the module and others not.

@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::policy::gates::Circumstances;
+use crate::policy::remembered::Decided;
 use crate::policy::representatives;
 use crate::policy::rule::Action;
 use crate::policy::rule::Question;
 use crate::policy::rule::Rule;
-use crate::policy::snapshot::Asker;
 use crate::policy::snapshot::Snapshot;
 use crate::telemetry::labels::Decision;
 use crate::telemetry::labels::Label as _;
@@ -43,7 +41,7 @@ pub(in crate::policy) fn changes(old: &Snapshot, new: &Snapshot) -> Vec<Change> 
     tell("condition", &conditions(old), &conditions(new), &mut found);
     tell("private", &named(prefixes(old)), &named(prefixes(new)), &mut found);
     if old.admission() != new.admission() {
-        found.push(Change { kind: "rule", id: "policy.admit".to_owned(), what: "changed" });
+        found.push(Change { kind: "rule", id: ADMIT.to_owned(), what: "changed" });
     }
     found
 }
@@ -112,10 +110,18 @@ pub struct Difference {
     pub rule: Option<String>,
 }
 
+impl Comparison {
+    /// Whether somebody's access changes, or the conditions it is under.
+    pub fn differs(&self) -> bool {
+        !self.differences.is_empty() || self.changes.iter().any(|one| one.kind == "condition")
+    }
+}
+
 impl Difference {
     /// Whether access is gained.
     pub fn gains(&self) -> bool {
-        self.new == Decision::Allow.text()
+        let open = Decision::Allow.text();
+        self.new == open || (self.new == CONDITIONAL && self.old != open)
     }
 }
 
@@ -159,15 +165,9 @@ impl fmt::Display for Comparison {
 }
 
 /// Compares two policies decision by decision. Subjects are those either names, alone; paths and versions stand for all
-/// that their patterns and limits can tell apart. If only rows differ, only the paths of those are looked at.
+/// that their patterns and limits can tell apart. Only the paths of rows that could decide otherwise are looked at.
 pub(in crate::policy) fn compare(old: &Snapshot, new: &Snapshot) -> Comparison {
     let changes = changes(old, new);
-    let changed: BTreeSet<&str> =
-        changes.iter().filter(|one| one.kind == "rule").map(|one| one.id.as_str()).collect();
-    let only_rows = changes.iter().all(|one| one.kind == "rule" && one.id != "policy.admit");
-    let matters = |rule: &&Rule| !only_rows || changed.contains(rule.id.as_str());
-    let rules = || old.rules.iter().chain(&new.rules).filter(matters);
-    let (paths, versions) = (representatives::paths(rules()), representatives::versions(rules()));
     let mut comparison = Comparison {
         old: old.revision().to_string(),
         new: new.revision().to_string(),
@@ -178,14 +178,65 @@ pub(in crate::policy) fn compare(old: &Snapshot, new: &Snapshot) -> Comparison {
     if comparison.changes.is_empty() {
         return comparison;
     }
-    for subject in subjects(old, new) {
-        let sets = [old.set_of(&subject), new.set_of(&subject)];
-        for question in questions(&paths, &versions) {
+    let subjects = subjects(old, new);
+    let sets = subjects.iter().map(|subject| [old.set_of(subject), new.set_of(subject)]);
+    let sets: Vec<[Arc<str>; 2]> = sets.collect();
+    let rules = || old.rules.iter().chain(&new.rules);
+    let matters = Matters::of(&comparison.changes, &sets, rules());
+    let rules = rules().filter(|rule| matters.is_met_by(rule));
+    let mut paths = representatives::paths(rules, &old.private);
+    paths.extend(representatives::paths(std::iter::empty(), &new.private));
+    let questions = questions([old, new], &paths);
+    for (subject, sets) in subjects.iter().zip(&sets).filter(|(_, sets)| matters.to(sets)) {
+        for (name, version, action) in &questions {
+            let question = Question { name, version, action: *action };
             comparison.compared += 1;
-            comparison.differences.extend(differ([old, new], &sets, &subject, question));
+            comparison.differences.extend(differ([old, new], sets, subject, question));
         }
     }
     comparison
+}
+
+/// Which rows could decide otherwise: those that changed, also in their conditions, and those about a name that
+/// somebody has in one policy only.
+struct Matters<'a> {
+    /// Something changed that is about every row.
+    all: bool,
+    ids: BTreeSet<&'a str>,
+    /// Whom the rows that changed are about.
+    changed: BTreeSet<&'a str>,
+    subjects: BTreeSet<&'a str>,
+}
+
+impl<'a> Matters<'a> {
+    fn of(
+        changes: &'a [Change],
+        sets: &'a [[Arc<str>; 2]],
+        rules: impl Iterator<Item = &'a Rule>,
+    ) -> Self {
+        let of_rows = |one: &&Change| matches!(one.kind, "rule" | "condition");
+        let ids: BTreeSet<&str> =
+            changes.iter().filter(of_rows).map(|one| one.id.as_str()).collect();
+        let changed = rules.filter(|rule| ids.contains(&*rule.id)).map(|rule| &*rule.subject);
+        let changed = changed.collect();
+        let mut subjects = BTreeSet::new();
+        for [was, is] in sets.iter().filter(|[was, is]| was != is) {
+            let names = |set: &'a str| set.split('\n').collect::<BTreeSet<_>>();
+            subjects.extend(names(was).symmetric_difference(&names(is)).copied());
+        }
+        let all = changes.iter().any(|one| one.kind == "private" || one.id == ADMIT);
+        Self { all, ids, changed, subjects }
+    }
+
+    /// Whether somebody of these sets could be answered otherwise.
+    fn to(&self, [was, is]: &[Arc<str>; 2]) -> bool {
+        let mut names = was.split('\n').chain(is.split('\n'));
+        self.all || was != is || names.any(|name| self.changed.contains(name))
+    }
+
+    fn is_met_by(&self, rule: &Rule) -> bool {
+        self.all || self.ids.contains(&*rule.id) || self.subjects.contains(&*rule.subject)
+    }
 }
 
 fn subjects(old: &Snapshot, new: &Snapshot) -> BTreeSet<String> {
@@ -198,21 +249,24 @@ fn subjects(old: &Snapshot, new: &Snapshot) -> BTreeSet<String> {
     of(old).union(&of(new)).cloned().collect()
 }
 
+/// Every path in every version that a row about it tells apart, with every action that fits; and the resources.
 fn questions<'a>(
+    policies: [&Snapshot; 2],
     paths: &'a BTreeSet<String>,
-    versions: &'a BTreeSet<String>,
-) -> impl Iterator<Item = Question<'a>> {
-    let of_modules = paths.iter().flat_map(move |name| {
-        versions.iter().flat_map(move |version| {
-            let fitting = move |action: &Action| (*action == Action::List) == version.is_empty();
+) -> Vec<(&'a str, String, Action)> {
+    let mut questions = Vec::new();
+    for path in paths {
+        let rules = policies.into_iter().flat_map(|policy| policy.about(path));
+        for version in representatives::versions(rules.map(|(_, rule)| rule)) {
+            let fitting = |action: &Action| (*action == Action::List) == version.is_empty();
             let actions = Action::OF_MODULES.into_iter().filter(fitting);
-            actions.map(move |action| Question { name, version, action })
-        })
-    });
-    let operators =
-        Action::OF_OPERATORS.map(|action| Question { name: "@gateway", version: "", action });
-    let sumdb = Question { name: "@sumdb", version: "", action: Action::Sumdb };
-    of_modules.chain(operators).chain([sumdb])
+            questions.extend(actions.map(|action| (path.as_str(), version.clone(), action)));
+        }
+    }
+    let operators = Action::OF_OPERATORS.map(|action| ("@gateway", String::new(), action));
+    questions.extend(operators);
+    questions.push(("@sumdb", String::new(), Action::Sumdb));
+    questions
 }
 
 fn differ(
@@ -221,10 +275,8 @@ fn differ(
     subject: &str,
     question: Question<'_>,
 ) -> Option<Difference> {
-    let realm = subject.split(':').nth(1).unwrap_or_default();
-    let asker = Asker { realm, circumstances: NOWHERE };
-    let (before, after) = (old.judge(was, question, asker).0, new.judge(is, question, asker).0);
-    if before.decision == after.decision {
+    let (before, after) = (answer(old, was, question), answer(new, is, question));
+    if before.0 == after.0 {
         return None;
     }
     let told =
@@ -234,14 +286,75 @@ fn differ(
         module: question.name.to_owned(),
         version: question.version.to_owned(),
         action: question.action.word(),
-        old: before.decision.text(),
-        new: after.decision.text(),
-        rule: told(new, after.rule).or_else(|| told(old, before.rule)),
+        old: before.0,
+        new: after.0,
+        rule: told(new, after.1).or_else(|| told(old, before.1)),
     })
 }
 
-/// Conditions are compared as rows; decisions are compared as for somebody who comes from nowhere at no time.
-const NOWHERE: Circumstances = Circumstances {
-    source: std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
-    now: SystemTime::UNIX_EPOCH,
-};
+/// What is answered, by which row. An allow under conditions alone is a word of its own: whether they hold is known only
+/// when somebody asks.
+fn answer(
+    policy: &Snapshot,
+    subjects: &Arc<str>,
+    question: Question<'_>,
+) -> (&'static str, Option<usize>) {
+    let Decided { decision, rule, gated, .. } = policy.decide(subjects, question).0;
+    let bound = |allows: Arc<[usize]>| allows.iter().all(|at| !policy.gates.of(*at).is_empty());
+    let word = if gated.is_some_and(bound) { CONDITIONAL } else { decision.text() };
+    (word, rule)
+}
+
+/// An allow whose every row has conditions.
+const CONDITIONAL: &str = "conditional";
+/// The setting, where it differs.
+const ADMIT: &str = "policy.admit";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::tests::with_private;
+
+    fn compared(old: &str, new: &str) -> Comparison {
+        let read = |rules: &str| with_private(rules, "corp.example").unwrap().snapshot.load_full();
+        compare(&read(old), &read(new))
+    }
+
+    fn gained(comparison: &Comparison) -> BTreeSet<&str> {
+        let gained = comparison.differences.iter().filter(|one| one.gains());
+        gained.map(|one| one.module.as_str()).collect()
+    }
+
+    #[test]
+    fn what_opens_private_modules_is_told_wherever_their_prefix_stands() {
+        let read = "p, read, role:dev, **, *, read, allow\n";
+        let open = format!("{read}p, open, role:reader, @private/**, *, read, allow\n");
+        let told = compared(read, &open);
+        assert!(gained(&told).contains("corp.example/below"), "{told}");
+    }
+
+    #[test]
+    fn a_wildcard_shows_its_difference_although_another_row_hides_one_path_of_it() {
+        let wall = "p, wall, role:dev, example.com/x, *, *, deny\n";
+        let told =
+            compared(wall, &format!("{wall}p, some, role:dev, example.com/*, *, read, allow\n"));
+        assert!(gained(&told).contains("example.com/representative"), "{told}");
+    }
+
+    #[test]
+    fn one_new_row_among_thousands_is_compared_alone() {
+        let row = |number: usize| {
+            format!("p, r{number}, role:dev, example.com/m{number}, v1.{number}.0, read, allow\n")
+        };
+        let old: String = (0..2_000).map(row).collect();
+        let told =
+            compared(&old, &format!("{old}p, new, role:dev, example.org/a, *, list, allow\n"));
+        assert!(gained(&told).contains("example.org/a"), "{told}");
+        assert!(told.compared < 2_000, "{}", told.compared);
+        // a row about others is compared for those it is about
+        let told =
+            compared(&old, &format!("{old}p, new, role:reader, example.org/a, *, list, allow\n"));
+        let whom: BTreeSet<&str> = told.differences.iter().map(|one| &*one.subject).collect();
+        assert_eq!(whom, BTreeSet::from(["group:token:dev", "role:dev", "role:reader"]), "{told}");
+    }
+}

@@ -175,13 +175,13 @@ impl Snapshot {
 
     /// Rows about the module, each with the first thing it lacks.
     fn rows(&self, full: &str, view: View, asker: Asker<'_>, asked: &Asked) -> Vec<Row> {
-        let places = self.rules.iter().zip(&self.origins).enumerate();
-        places
-            .filter(|(_, (rule, _))| about(rule, asked))
-            .filter(|(_, (rule, _))| view == View::All || rule::subject_in(full, &rule.subject))
-            .map(|(place, (rule, origin))| Row {
+        let origin = |place| self.origins.get(place).map(ToString::to_string).unwrap_or_default();
+        self.about(asked.name())
+            .filter(|(_, rule)| about(rule, asked))
+            .filter(|(_, rule)| view == View::All || rule::subject_in(full, &rule.subject))
+            .map(|(place, rule)| Row {
                 rule: rule.id.clone(),
-                origin: origin.to_string(),
+                origin: origin(place),
                 effect: rule.effect.word(),
                 lacks: self.lacks(place, full, asker, asked),
             })
@@ -231,8 +231,9 @@ impl Snapshot {
             add("any:authenticated", "somebody recognised".to_owned());
             add(caller.principal(), "the caller".to_owned());
         }
-        for group in caller.groups() {
-            add(group, "a group of the caller".to_owned());
+        for (group, how) in caller.groups_obtained() {
+            let how = if how.is_empty() { "a group of the caller" } else { how };
+            add(group, how.to_owned());
         }
         let own: Vec<String> = members.iter().map(|member| member.name.clone()).collect();
         let roles: BTreeSet<&str> = own.iter().flat_map(|name| self.roles.of(name)).collect();

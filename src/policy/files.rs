@@ -43,13 +43,16 @@ impl Files {
     /// Reads a directory: model.conf, roles.csv, what is there of gates.toml and lint-allow.toml, rules/ and tests/,
     /// each folder to its depth, sorted by name.
     pub(in crate::policy) fn read(directory: &Path) -> Result<Self, LoadError> {
-        let mut reading = Reading { directory, files: Vec::new(), problems: Vec::new() };
+        let mut reading =
+            Reading { directory, files: Vec::new(), problems: Vec::new(), folders: 0 };
         reading.top();
         for name in ["model.conf", "roles.csv"] {
             reading.file(name);
         }
         for name in [GATES, LINT_ALLOW] {
-            if directory.join(name).exists() {
+            // a link that leads nowhere is there: rules whose conditions cannot be read are no rules without them
+            let found = directory.join(name).symlink_metadata();
+            if !found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
                 reading.file(name);
             }
         }
@@ -107,6 +110,7 @@ struct Reading<'a> {
     directory: &'a Path,
     files: Vec<(String, String)>,
     problems: Vec<String>,
+    folders: usize,
 }
 
 impl Reading<'_> {
@@ -124,10 +128,14 @@ impl Reading<'_> {
     }
 
     fn walk(&mut self, below: &str, depth: usize, names: &mut Vec<String>) {
-        if depth > DEPTH_LIMIT {
-            self.problems.push(format!(
-                "{below}: folders are over {DEPTH_LIMIT} deep: look for a link that leads back"
-            ));
+        self.folders += 1;
+        if depth > DEPTH_LIMIT || self.folders > FOLDERS_LIMIT {
+            // many links that lead back are more folders than anybody can read, and one problem
+            if self.folders <= FOLDERS_LIMIT + 1 {
+                self.problems.push(format!(
+                    "{below}: folders are over {DEPTH_LIMIT} deep or over {FOLDERS_LIMIT}: look for a link that leads back"
+                ));
+            }
             return;
         }
         let entries = match std::fs::read_dir(self.directory.join(below)) {
@@ -174,6 +182,10 @@ impl Reading<'_> {
 
 fn text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
+    if !std::fs::metadata(path)?.is_file() {
+        // opening a pipe would wait for a writer for ever
+        return Err(io::Error::other("it is no file"));
+    }
     File::open(path)?.take(FILE_LIMIT_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > FILE_LIMIT_BYTES {
         return Err(io::Error::other("over 32 MiB"));
@@ -197,3 +209,5 @@ pub(in crate::policy) const LINT_ALLOW: &str = "lint-allow.toml";
 const FILE_LIMIT_BYTES: u64 = 32 << 20;
 /// Folders stand for owners; nobody has more levels of them.
 const DEPTH_LIMIT: usize = 8;
+/// Nor as many owners.
+const FOLDERS_LIMIT: usize = 4_096;

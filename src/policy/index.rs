@@ -14,8 +14,13 @@ pub(in crate::policy) struct Index {
 
 impl Index {
     pub(in crate::policy) fn of(rules: &[Rule]) -> Self {
+        Self::among(rules, |_| true)
+    }
+
+    /// Of some rows only, with their places among all.
+    pub(in crate::policy) fn among(rules: &[Rule], keep: impl Fn(&Rule) -> bool) -> Self {
         let mut index = Self::default();
-        for (place, rule) in rules.iter().enumerate() {
+        for (place, rule) in rules.iter().enumerate().filter(|(_, rule)| keep(rule)) {
             match literal(&rule.target) {
                 Some(prefix) => index.by_prefix.entry(prefix).or_default().push(place),
                 None => index.always.push(place),

@@ -14,7 +14,10 @@ use crate::goproxy::pattern::Case;
 use crate::policy::files::Files;
 use crate::policy::files::LINT_ALLOW;
 use crate::policy::gates;
+use crate::policy::index::Index;
+use crate::policy::rule::Action;
 use crate::policy::rule::Effect;
+use crate::policy::rule::Question;
 use crate::policy::rule::Rule;
 use crate::policy::snapshot::Snapshot;
 
@@ -81,7 +84,12 @@ pub(in crate::policy) fn findings(
     if let Some(bare) = accepted.allow.iter().find(|one| one.reason.trim().is_empty()) {
         return Err(format!("{LINT_ALLOW}: {} of {}: give a reason", bare.lint, bare.about));
     }
-    let mut linter = Linter { snapshot, found: Vec::new() };
+    let mut linter = Linter {
+        snapshot,
+        walls: Index::among(&snapshot.rules, is_wall),
+        lists: Index::among(&snapshot.rules, lists),
+        found: Vec::new(),
+    };
     for (place, rule) in snapshot.rules.iter().enumerate() {
         linter.rule(place, rule);
         linter.conditions(place, now);
@@ -116,8 +124,13 @@ pub(in crate::policy) fn findings(
     Ok(found)
 }
 
+/// Thousands of rows must not be compared with thousands of others: each is with the few that an index finds.
 struct Linter<'a> {
     snapshot: &'a Snapshot,
+    /// Rows that deny every version.
+    walls: Index,
+    /// Rows that let every version be listed.
+    lists: Index,
     found: Vec<Finding>,
 }
 
@@ -156,14 +169,17 @@ impl Linter<'_> {
 
     /// Whether the subject of a row for some versions may list what it is about.
     fn can_list(&self, row: &Rule) -> bool {
-        let lists = |rule: &Rule| {
-            rule.effect == Effect::Allow
-                && rule.range == "*"
-                && matches!(rule.action.as_str(), "list" | "read")
-                && (rule.subject == row.subject || rule.subject.starts_with("any:"))
+        let fits = |rule: &Rule| {
+            (rule.subject == row.subject || rule.subject.starts_with("any:")) && covers(rule, row)
         };
-        let name = row.prefix().unwrap_or_default();
-        self.snapshot.about(name).any(|(_, rule)| lists(rule) && covers(rule, row))
+        self.found_by(&self.lists, row.prefix().unwrap_or_default()).any(fits)
+    }
+
+    /// Rows of an index that could be about a pattern.
+    fn found_by(&self, index: &Index, pattern: &str) -> impl Iterator<Item = &Rule> {
+        let asked =
+            self.snapshot.asked(Question { name: pattern, version: "", action: Action::List });
+        index.candidates(&asked).into_iter().filter_map(|place| self.snapshot.rules.get(place))
     }
 
     fn conditions(&mut self, place: usize, now: SystemTime) {
@@ -184,7 +200,7 @@ impl Linter<'_> {
     }
 
     /// Rows that never decide, because another of the same effect does whenever they apply. Only rows of the same
-    /// pattern are compared, by a table: thousands of rows must not be compared pair by pair.
+    /// pattern are compared, by a table.
     fn shadowed(&mut self) {
         let mut by_target: BTreeMap<(&str, &str, Effect), Vec<usize>> = BTreeMap::new();
         let rules = &self.snapshot.rules;
@@ -194,21 +210,17 @@ impl Linter<'_> {
         }
         let mut useless = Vec::new();
         for places in by_target.values() {
-            for (at, place) in places.iter().enumerate() {
-                let others = places.iter().enumerate().filter(|(other, _)| *other != at);
-                let wider = others.map(|(_, other)| *other).find(|other| {
-                    let (Some(wide), Some(row)) = (rules.get(*other), rules.get(*place)) else {
-                        return false;
-                    };
-                    let means = |action: &str| wide.action == action || wide.action == "*";
-                    let action = means(&row.action)
-                        || (wide.action == "read"
-                            && matches!(row.action.as_str(), "list" | "download" | "sumdb"));
-                    action && wide.range == "*" && (row.range != "*" || wide.action != row.action)
-                });
-                if let Some(wider) = wider {
-                    useless.push((*place, wider));
-                }
+            // only rows for all versions are wider than others, and no two of them have the same action
+            let wide: Vec<(usize, &Rule)> = places
+                .iter()
+                .filter_map(|place| Some((*place, rules.get(*place)?)))
+                .filter(|(_, rule)| rule.range == "*")
+                .collect();
+            for (place, row) in places.iter().filter_map(|place| Some((*place, rules.get(*place)?)))
+            {
+                let wider =
+                    wide.iter().find(|(other, wide)| *other != place && contains(wide, row));
+                useless.extend(wider.map(|(wider, _)| (place, *wider)));
             }
         }
         for (place, wider) in useless {
@@ -224,9 +236,8 @@ impl Linter<'_> {
             let Some(pattern) = rule.prefix().filter(|_| rule.effect == Effect::Allow) else {
                 continue;
             };
-            if let Some((_, wall)) =
-                self.snapshot.about(pattern).find(|(_, wall)| walls(wall, rule))
-            {
+            let wall = self.found_by(&self.walls, pattern).find(|wall| walls(wall, rule));
+            if let Some(wall) = wall {
                 let what = format!("{} denies everything it allows: remove one", wall.id);
                 self.say(place, "L-UNREACHABLE", Weight::Warning, what);
             }
@@ -309,6 +320,14 @@ fn touches(rule: &Rule, private: &str) -> bool {
     })
 }
 
+/// Whether a row for all versions applies whenever another of the same subject, modules and effect does.
+fn contains(wide: &Rule, row: &Rule) -> bool {
+    let action = wide.action == row.action
+        || wide.action == "*"
+        || (wide.action == "read" && matches!(row.action.as_str(), "list" | "download" | "sumdb"));
+    action && (row.range != "*" || wide.action != row.action)
+}
+
 /// Whether a row's modules are all modules of another row.
 fn covers(wide: &Rule, row: &Rule) -> bool {
     match (wide.prefix(), row.prefix()) {
@@ -318,10 +337,21 @@ fn covers(wide: &Rule, row: &Rule) -> bool {
     }
 }
 
+/// Whether a row denies every version.
+fn is_wall(rule: &Rule) -> bool {
+    rule.effect == Effect::Deny && rule.range == "*"
+}
+
+/// Whether a row lets every version be listed.
+fn lists(rule: &Rule) -> bool {
+    rule.effect == Effect::Allow
+        && rule.range == "*"
+        && matches!(rule.action.as_str(), "list" | "read")
+}
+
 /// Whether a deny row leaves nothing of an allow row.
 fn walls(wall: &Rule, rule: &Rule) -> bool {
-    wall.effect == Effect::Deny
-        && wall.range == "*"
+    is_wall(wall)
         && (wall.subject == rule.subject || wall.subject.starts_with("any:"))
         && (wall.action == "*" || wall.action == rule.action)
         && (wall.target == "all"

@@ -16,6 +16,7 @@ use crate::policy::loader::line::Line;
 use crate::policy::loader::line::Wrong;
 use crate::policy::overlay::Deny;
 use crate::policy::roles::Roles;
+use crate::policy::roles::RolesError;
 use crate::policy::rule::Rule;
 
 /// Every problem of a policy, one a line.
@@ -216,11 +217,18 @@ impl Reading {
         }
         let pairs: Vec<(&str, &str)> =
             self.parts.iter().map(|part| (part.member.as_str(), part.role.as_str())).collect();
-        let roles = Roles::close(&pairs).unwrap_or_else(|role| {
-            let part = self.parts.iter().find(|part| part.member == role);
-            let place = part.map_or_else(String::new, |part| part.origin.to_string());
-            let problem =
-                format!("{place}:1: {role} leads back to itself: remove one of its steps");
+        let roles = Roles::close(&pairs).unwrap_or_else(|error| {
+            let problem = match error {
+                RolesError::Circle(role) => {
+                    let part = self.parts.iter().find(|part| part.member == role);
+                    let place = part.map_or_else(String::new, |part| part.origin.to_string());
+                    format!("{place}:1: {role} leads back to itself: remove one of its steps")
+                }
+                RolesError::Many => {
+                    "roles.csv: members reach over a million roles in all: give groups fewer of them"
+                        .to_owned()
+                }
+            };
             self.problems.push(problem);
             Roles::default()
         });

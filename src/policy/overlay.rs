@@ -10,7 +10,6 @@ use serde::Serialize;
 use crate::clock::Clock;
 use crate::kept::Kept;
 use crate::kept::KeptError;
-use crate::kept::Stamp;
 use crate::policy::loader::Origin;
 use crate::policy::loader::line;
 use crate::policy::loader::line::Line;
@@ -161,14 +160,13 @@ impl Denies {
         })
     }
 
-    /// Those that hold at a time, in seconds since 1970.
+    /// Those that hold at a time, in seconds since 1970; each of them is a rule, or none is told.
     pub(in crate::policy) fn in_force(&self, now: u64) -> Result<Vec<Deny>, DenyError> {
-        Ok(self.list()?.into_iter().filter(|deny| deny.holds(now)).collect())
-    }
-
-    /// Tells whether the file changed since an earlier look.
-    pub fn stamp(&self) -> Stamp {
-        self.0.stamp()
+        let held: Vec<Deny> = self.list()?.into_iter().filter(|deny| deny.holds(now)).collect();
+        for deny in &held {
+            deny.rule().map_err(|what| DenyError::Rule(format!("{}: {what}", deny.id)))?;
+        }
+        Ok(held)
     }
 }
 

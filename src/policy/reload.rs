@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 use crate::clock::Clock;
 use crate::content::Sum;
 use crate::policy::Change;
+use crate::policy::LoadError;
 use crate::policy::Policy;
 use crate::policy::diff;
 use crate::policy::draft::Draft;
@@ -26,8 +27,11 @@ pub(in crate::policy) struct Known {
     candidate_seen: Option<Sum>,
     /// The last good files.
     good: Option<Checked>,
-    denies: Vec<Deny>,
-    denies_broken: bool,
+    /// The emergency denies in force; `None` until they could be read once.
+    denies: Option<Vec<Deny>>,
+    /// What is wrong with the files as they lie there.
+    files_refused: Option<Rejected>,
+    denies_refused: Option<Rejected>,
 }
 
 /// Rules that passed every step.
@@ -41,10 +45,12 @@ struct Checked {
 /// What a look at the sources came to.
 #[derive(Debug, Default)]
 pub struct Reload {
-    /// A new policy is in force.
-    pub activated: Option<Activated>,
-    /// Something was refused, and the last good of it is still in force.
-    pub rejected: Option<Rejected>,
+    /// New policies that came into force, one after the other.
+    pub activated: Vec<Activated>,
+    /// What was refused and was not told before; the last good of it is still in force.
+    pub rejected: Vec<Rejected>,
+    /// What lies there and is not in force, whether it was told before or not.
+    pub behind: Option<Rejected>,
     /// The candidate changed: its new revision, or what is wrong with it.
     pub candidate: Option<Result<Arc<str>, Vec<String>>>,
 }
@@ -69,7 +75,7 @@ pub struct Activated {
 }
 
 /// A policy that did not.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
     /// Which step refused it.
     pub step: PolicyReload,
@@ -96,48 +102,70 @@ impl Policy {
     /// again. Blocking; one at a time.
     pub fn reload(&self, clock: &dyn Clock) -> Reload {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut reload =
-            Reload { candidate: self.reload_candidate(&mut known), ..Reload::default() };
-        let mut fresh = false;
+        let mut reload = Reload::default();
+        // a deny waits for nobody's parser, lint or tests
+        self.reload_denies(&mut known, clock, &mut reload);
+        reload.candidate = self.reload_candidate(&mut known);
         match self.draft(&mut known, clock) {
             None => {}
-            Some(Ok(checked)) => (known.good, fresh) = (Some(checked), true),
-            Some(Err(rejected)) => reload.rejected = Some(rejected),
-        }
-        let denies =
-            self.sources.denies.as_ref().map(|denies| denies.in_force(clock.unix_seconds()));
-        let denies = match denies {
-            None => Vec::new(),
-            Some(Ok(denies)) => {
-                known.denies_broken = false;
-                denies
+            Some(Ok(checked)) => {
+                (known.good, known.files_refused) = (Some(checked), None);
+                self.put_in_force(&mut known, &mut reload);
             }
-            Some(Err(error)) => {
-                // those that hold go on holding
-                let problem = Rejected::at(PolicyReload::Io, vec![error.to_string()]);
-                if !std::mem::replace(&mut known.denies_broken, true) {
-                    reload.rejected.get_or_insert(problem);
-                }
-                known.denies.clone()
+            Some(Err(rejected)) => {
+                known.files_refused = Some(rejected.clone());
+                reload.rejected.push(rejected);
             }
-        };
-        if !fresh && denies == known.denies {
-            return reload;
         }
-        known.denies.clone_from(&denies);
-        let Some(checked) = known.good.clone() else { return reload };
-        match self.over(&checked.draft, &denies) {
-            Ok(snapshot) => {
-                reload.activated = Some(self.activate(&snapshot, denies.len(), checked));
-            }
-            Err(rejected) => reload.rejected = Some(rejected),
-        }
+        reload.behind = known.files_refused.clone().or_else(|| known.denies_refused.clone());
         reload
+    }
+
+    /// Takes emergency denies that changed. If they cannot be read, those that hold go on holding; if they never could
+    /// be, no policy comes into force, because it would allow what they take away.
+    fn reload_denies(&self, known: &mut Known, clock: &dyn Clock, reload: &mut Reload) {
+        let read = self.sources.denies.as_ref().map(|from| from.in_force(clock.unix_seconds()));
+        match read.unwrap_or_else(|| Ok(Vec::new())) {
+            Ok(denies) => {
+                known.denies_refused = None;
+                if known.denies.as_ref() != Some(&denies) {
+                    known.denies = Some(denies);
+                    self.put_in_force(known, reload);
+                }
+            }
+            Err(error) => {
+                let rejected = Rejected::at(PolicyReload::Io, vec![error.to_string()]);
+                if known.denies_refused.replace(rejected.clone()).as_ref() != Some(&rejected) {
+                    reload.rejected.push(rejected);
+                }
+            }
+        }
+    }
+
+    /// Puts the last good files in force, with emergency denies over them.
+    fn put_in_force(&self, known: &mut Known, reload: &mut Reload) {
+        let (Some(checked), Some(denies)) = (known.good.clone(), &known.denies) else { return };
+        match self.over(&checked.draft, denies) {
+            Ok(snapshot) => {
+                reload.activated.push(self.activate(&snapshot, denies.len(), checked));
+            }
+            Err(rejected) => {
+                known.files_refused = Some(rejected.clone());
+                reload.rejected.push(rejected);
+            }
+        }
     }
 
     /// The rules, if they changed since the last look: read, parsed, linted and tested.
     fn draft(&self, known: &mut Known, clock: &dyn Clock) -> Option<Result<Checked, Rejected>> {
-        let files = match self.sources.rules.files() {
+        let source = &self.sources.rules;
+        let read = source.files().and_then(|files| {
+            if known.seen == Some(files.digest()) {
+                return Ok(files);
+            }
+            at_rest(files, || source.files())
+        });
+        let files = match read {
             Ok(files) => files,
             Err(error) => {
                 let seen = Sum::of(error.to_string().as_bytes());
@@ -221,5 +249,44 @@ impl Policy {
                 Some(Err(error.problems().to_vec()))
             }
         }
+    }
+}
+
+/// Files that are alike in two looks. Half of an old policy and half of a new one are a third that nobody wrote: a rule
+/// that moves from one file to another would be in neither.
+fn at_rest(
+    mut files: Files,
+    mut look: impl FnMut() -> Result<Files, LoadError>,
+) -> Result<Files, LoadError> {
+    for _look in 0..LOOKS {
+        let again = look()?;
+        if again.digest() == files.digest() {
+            return Ok(again);
+        }
+        files = again;
+    }
+    let what = "the files change while they are read: exchange them as a whole, by renaming";
+    Err(LoadError::of(vec![what.to_owned()]))
+}
+
+/// An exchange of files takes milliseconds.
+const LOOKS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_that_is_half_exchanged_is_never_taken() {
+        let files = |text: &str| Files::of(vec![("rules/a.csv".to_owned(), text.to_owned())]);
+        let mut looks = ["half", "new", "new"].into_iter();
+        let taken = at_rest(files("old"), || Ok(files(looks.next().unwrap_or("late")))).unwrap();
+        assert_eq!((taken.text("rules/a.csv"), looks.next()), (Some("new"), None));
+        let mut look = 0;
+        let restless = at_rest(files("old"), || {
+            look += 1;
+            Ok(files(&look.to_string()))
+        });
+        assert!(restless.unwrap_err().to_string().contains("change while they are read"));
     }
 }

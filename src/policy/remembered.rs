@@ -23,6 +23,8 @@ pub(in crate::policy) struct Decided {
     pub(in crate::policy) gated: Option<Arc<[usize]>>,
     /// Whether the module lies under a private prefix.
     pub(in crate::policy) private: bool,
+    /// Whether its rows were found by the index: it holds as long as that is trusted.
+    pub(in crate::policy) indexed: bool,
 }
 
 /// Bounded by bytes, so that long paths take no more than their share.
@@ -47,12 +49,6 @@ impl Remembered {
             action: question.action,
         };
         self.0.get_or_init(table).insert(key, decided);
-    }
-
-    pub(in crate::policy) fn forget(&self) {
-        if let Some(table) = self.0.get() {
-            table.clear();
-        }
     }
 }
 
@@ -114,6 +110,7 @@ mod tests {
             rule: Some(0),
             gated: None,
             private: false,
+            indexed: true,
         }
     }
 
@@ -138,7 +135,5 @@ mod tests {
         for others in ["role:a", "role:a\nrole:", "role:a\nrole:b\n", ""] {
             assert_eq!(remembered.get(others, question), None, "{others:?}");
         }
-        remembered.forget();
-        assert_eq!(remembered.get(&subjects, question), None);
     }
 }

@@ -14,12 +14,14 @@ use time::format_description::well_known::Rfc3339;
 use crate::goproxy::path::ModulePath;
 use crate::goproxy::version::Version;
 use crate::identity::caller::Caller;
+use crate::policy::Admission;
 use crate::policy::draft::Draft;
 use crate::policy::gates::Circumstances;
 use crate::policy::rule::Action;
 use crate::policy::rule::Question;
 use crate::policy::snapshot::Asker;
 use crate::telemetry::labels::Label as _;
+use crate::telemetry::labels::policy::DecisionReason;
 
 /// What a caller would gain or lose.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -103,7 +105,14 @@ impl Replay {
         let asker = Asker { realm: caller.realm(), circumstances };
         let snapshot = &candidate.snapshot;
         let question = Question { name: module, version: canonical, action };
-        let (verdict, _) = snapshot.judge(&snapshot.subjects(&caller), question, asker);
+        let subjects = snapshot.subjects(&caller);
+        let (mut verdict, _) = snapshot.judge(&subjects, question, asker);
+        // what was refused only because nobody had admitted it is refused again, unless admitting is what changes
+        let first = text("/decision/reason") == Some(DecisionReason::NotAdmitted.text());
+        if first && verdict.is_allowed() && snapshot.admission() == Admission::Explicit {
+            let admit = Question { action: Action::Admit, ..question };
+            verdict = snapshot.judge(&subjects, admit, asker).0;
+        }
         Some(Shift {
             principal: principal.to_owned(),
             module: module.to_owned(),

@@ -211,7 +211,7 @@ impl Snapshot {
         asker: Asker<'_>,
     ) -> (Verdict, bool) {
         let (decided, cached) = self.decide(subjects, question);
-        let Decided { decision, reason, rule, gated, private } = decided;
+        let Decided { decision, reason, rule, gated, private, .. } = decided;
         let verdict = Verdict { decision, reason, rule, cached };
         let Some(allows) = gated else { return (verdict, private) };
         match allows.iter().find(|place| self.closed(**place, asker).is_none()) {
@@ -268,6 +268,11 @@ impl Snapshot {
         Some(Told { id: Arc::from(rule.id.as_str()), reason: origin.reason.clone(), gates })
     }
 
+    /// Whether a row is an emergency deny, which stands in no file of the policy.
+    pub(in crate::policy) fn is_emergency(&self, place: usize) -> bool {
+        self.origins.get(place).is_some_and(|origin| origin.line == 0)
+    }
+
     /// Whether anybody at all may have it, under any circumstances.
     pub(in crate::policy) fn is_open(&self, request: &Request) -> bool {
         let Some(question) = question(request, None).filter(|_| !self.anybody.is_empty()) else {
@@ -305,11 +310,16 @@ impl Snapshot {
         })
     }
 
-    /// Rows that could be about a path, with their places; some are not.
+    /// Rows that could be about a path, letter case aside, with their places; some are not. All of them once the index
+    /// is not trusted.
     pub(in crate::policy) fn about(&self, path: &str) -> impl Iterator<Item = (usize, &Rule)> {
         let asked = self.asked(Question { name: path, version: "", action: Action::List });
-        let places = self.index.candidates(&asked).into_iter();
-        places.filter_map(|place| Some((place, self.rules.get(place)?)))
+        let places = if self.crosscheck.is_index_trusted() {
+            self.index.candidates(&asked)
+        } else {
+            (0..self.rules.len()).collect()
+        };
+        places.into_iter().filter_map(|place| Some((place, self.rules.get(place)?)))
     }
 
     /// The caller's set, reduced to what rows name: others cannot match, and thousands of callers share a set.

@@ -3,7 +3,9 @@
 mod invariant;
 mod report;
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -110,6 +112,8 @@ struct Held {
 /// Runs every suite of a draft.
 pub(in crate::policy) fn run(draft: &Draft) -> Result<Outcome, SuiteError> {
     let (mut results, mut exercised) = (Vec::new(), BTreeSet::new());
+    // most suites have the same private prefixes: the policy is read once for each set of them
+    let mut policies: BTreeMap<Vec<String>, Running> = BTreeMap::new();
     for (name, text) in draft.texts().filter(|(name, _)| name.starts_with("tests/")) {
         let bad = |why: String| SuiteError::Format(format!("{name}: {why}"));
         let suite: Suite = toml::from_str(text)
@@ -117,8 +121,14 @@ pub(in crate::policy) fn run(draft: &Draft) -> Result<Outcome, SuiteError> {
         let private: Result<Vec<_>, _> =
             suite.private.iter().map(|text| Prefix::parse(text)).collect();
         let private = private.map_err(|error| bad(format!("private: {error}")))?;
-        let running =
-            Running { snapshot: Snapshot::build(&draft.files, &[], private, Settings::default())? };
+        let running = match policies.entry(suite.private.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => {
+                let settings = Settings::default();
+                let snapshot = Snapshot::build(&draft.files, &[], private, settings)?;
+                free.insert(Running { snapshot })
+            }
+        };
         let mut held = |said: &str, failed| {
             let (suite, name) = (name.to_owned(), said.to_owned());
             results.push(Held { suite, name, failed });

@@ -4,8 +4,10 @@ mod bad;
 pub(in crate::policy) mod dice;
 mod differential;
 mod hazards;
+mod lint;
 mod mutation;
 mod reload;
+mod suites;
 mod swaps;
 
 use super::*;

@@ -19,7 +19,9 @@ use it::support::log::download;
 use it::support::log::during;
 use it::support::log::settings;
 use it::support::log::verified;
+use modgate::audit::Audit;
 use modgate::audit::Class;
+use modgate::audit::Place;
 use modgate::audit::keeper;
 use modgate::audit::query;
 use modgate::audit::query::Filter;
@@ -30,8 +32,10 @@ use modgate::config::audit::Packing;
 fn main() {
     for mode in Mode::ALL {
         one_by_one(mode);
-        sixty_four_at_once(mode);
     }
+    // best-effort records are shed before the queue is full, so nobody can offer them without end
+    sixty_four_at_once(Mode::Written);
+    sixty_four_at_once(Mode::Durable);
     let directory = tempfile::tempdir().unwrap();
     flood(directory.path());
     verify(directory.path());
@@ -47,7 +51,7 @@ fn one_by_one(mode: Mode) {
     let directory = tempfile::tempdir().unwrap();
     let mut settings = settings(directory.path());
     settings.config.private_mode = mode;
-    let count = if mode == Mode::Durable { 500 } else { 5_000 };
+    let count = if mode == Mode::Durable { 300 } else { 3_000 };
     let mut took = during(settings, |audit| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
@@ -55,7 +59,7 @@ fn one_by_one(mode: Mode) {
             for n in 0..count {
                 let event = download("2026-10-01T12:00:00.000000Z", "user:alice", &format!("m{n}"));
                 let begun = Instant::now();
-                audit.record(Class::Private, event).await.unwrap();
+                let _late = audit.record(Class::Private, event).await;
                 took.push(begun.elapsed());
             }
             took
@@ -84,10 +88,8 @@ fn sixty_four_at_once(mode: Mode) {
                 for n in 0..each {
                     let module = format!("corp.example/{caller}/{n}");
                     let event = download("2026-10-01T12:00:00.000000Z", "user:alice", &module);
-                    audit.record(Class::Private, event).await.unwrap();
-                    if mode == Mode::BestEffort {
-                        tokio::task::yield_now().await;
-                    }
+                    // on a busy disk one or another waits longer than anybody has to; it is written all the same
+                    let _late = audit.record(Class::Private, event).await;
                 }
             };
             futures_util::future::join_all((0..64).map(one)).await;
@@ -95,6 +97,15 @@ fn sixty_four_at_once(mode: Mode) {
     });
     let seconds = begun.elapsed().as_secs_f64();
     println!("{:11} 64 at once: {:.0} records/s", mode.word(), f64::from(each * 64) / seconds);
+}
+
+/// A place, however long it takes: a benchmark has nobody who waits for an answer.
+async fn place(audit: &Audit) -> Place {
+    loop {
+        if let Ok(place) = audit.reserve(Class::Private).await {
+            return place;
+        }
+    }
 }
 
 /// How many records a second the writer takes when nobody waits for them.
@@ -107,7 +118,7 @@ fn flood(directory: &Path) {
             for n in 0..records {
                 let module = format!("corp.example/m{}", n % 1000);
                 let event = download("2026-10-01T12:00:00.000000Z", "user:alice", &module);
-                audit.reserve(Class::Private).await.unwrap().append(event);
+                place(audit).await.append(event);
             }
         });
     });
@@ -177,11 +188,7 @@ fn month() {
                 } else {
                     format!("corp.example/m{}", n % 19_997)
                 };
-                audit
-                    .reserve(Class::Private)
-                    .await
-                    .unwrap()
-                    .append(download(&time, &actor, &module));
+                place(audit).await.append(download(&time, &actor, &module));
             }
         });
     });

@@ -48,7 +48,7 @@ use modgate::telemetry::trace::sampler::Sampler;
 
 const KEYS: usize = 5_000;
 const BODY_BYTES: usize = 8_000;
-const REQUESTS: usize = 100_000;
+const REQUESTS: usize = 60_000;
 const LOOKS: usize = 300;
 
 struct World {
@@ -134,7 +134,7 @@ async fn ratios(world: &World) {
     );
     for (name, memory, directory) in [
         ("memory 2 % + directory 10 %", total / 50, total / 10),
-        ("memory 10 % alone", total / 10, 0),
+        ("memory 10 % alone (moka)", total / 10, 0),
     ] {
         let mut tiers: Vec<Box<dyn Tier>> = vec![Box::new(world.memory(memory))];
         if directory > 0 {

@@ -64,7 +64,7 @@ fn main() {
         drop(draft);
         let policy = Policy::none(sources);
         let reload = policy.reload(&SystemClock);
-        assert!(reload.activated.is_some(), "{:?}", reload.rejected);
+        assert!(!reload.activated.is_empty(), "{:?}", reload.rejected);
         println!(
             "{rules:>8} {:>9} {:>9} {:>9} {:>9} {:>10} {:>9} KiB",
             micros(cached(&policy)),
@@ -181,8 +181,10 @@ fn cached(policy: &Policy) -> Duration {
     rounds.sort();
     let copies: Vec<Request> = (0..HITS / 9).map(|_| asked.clone()).collect();
     let begun = Instant::now();
-    let copied = copies.iter().map(|request| std::hint::black_box(request.clone())).count();
-    let copying = begun.elapsed() / u32::try_from(copied).unwrap();
+    for request in &copies {
+        std::hint::black_box(request.clone());
+    }
+    let copying = begun.elapsed() / u32::try_from(copies.len()).unwrap();
     rounds[rounds.len() / 2].saturating_sub(copying)
 }
 

@@ -210,7 +210,7 @@ const DOORS: &[(&str, Reach)] = &[
     ("governor", Reach::In(&["src/identity/attempts.rs"])),
     ("x509_parser", Reach::In(&["src/server/tls.rs"])),
     ("ldap3", Reach::In(&["src/identity/ldap.rs", "src/identity/ldap"])),
-    ("moka", Reach::In(&["src/cache/memory.rs", "src/cache/shelf.rs"])),
+    ("moka", Reach::In(&["src/cache/memory.rs"])),
     ("object_store", Reach::In(&["src/cache/blob.rs", "src/cache/bucket.rs"])),
     // spools; and files that are replaced whole
     (

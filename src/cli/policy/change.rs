@@ -16,7 +16,10 @@ use crate::cli::Failure;
 use crate::cli::Settings;
 use crate::cli::policy::Which;
 use crate::cli::say;
+use crate::clock::Clock as _;
+use crate::clock::SystemClock;
 use crate::policy::draft::Draft;
+use crate::policy::lint::Weight;
 use crate::policy::replay;
 
 /// `modgate policy diff`.
@@ -50,7 +53,7 @@ impl Diff {
         } else {
             say(&comparison.to_string())?;
         }
-        if comparison.differences.is_empty() { Ok(()) } else { Err(Failure::No) }
+        if comparison.differs() { Err(Failure::No) } else { Ok(()) }
     }
 }
 
@@ -143,6 +146,11 @@ impl Promote {
                 draft.revision(),
                 self.digest
             )));
+        }
+        let findings = draft.lint(SystemClock.now()).map_err(Failure::Settings)?;
+        let mut errors = findings.iter().filter(|finding| finding.weight == Weight::Error);
+        if let Some(error) = errors.next() {
+            return Err(Failure::Settings(format!("no gateway would take it: {error}")));
         }
         let outcome = draft.test()?;
         if outcome.failures() > 0 {

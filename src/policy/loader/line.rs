@@ -104,6 +104,12 @@ impl<'a> Line<'a> {
 
 /// Two kinds of comments are read: what they say is printed, and decides nothing.
 fn comment(words: &str) -> Result<Line<'_>, Wrong> {
+    // what another program shows as the end of a line would make a comment of the row after it
+    let ends = |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');
+    if let Some(at) = words.find(ends) {
+        let what = "a control character, or a second kind of line end: save the file with LF";
+        return Err(Wrong { column: at + 2, what: what.into() });
+    }
     let (kind, text, most) = match words.trim_start().split_once(':') {
         Some(("owner", text)) => (Line::Owner as fn(_) -> _, text.trim(), OWNER_LIMIT_BYTES),
         Some(("reason", text)) => (Line::Reason as fn(_) -> _, text.trim(), REASON_LIMIT_BYTES),

@@ -142,3 +142,40 @@ fn a_file_that_is_no_text_is_told_like_any_other_problem() {
     let told = told(directory.path());
     assert!(told.contains("rules/b.csv: "), "{told}");
 }
+
+#[test]
+#[cfg(unix)]
+fn conditions_that_cannot_be_read_are_told_and_no_pipe_is_waited_for() {
+    use std::os::unix::fs::symlink;
+    let lost = directory();
+    symlink("..gone/gates.toml", lost.path().join("gates.toml")).unwrap();
+    assert!(told(lost.path()).contains("gates.toml: "), "{}", told(lost.path()));
+    let waiting = directory();
+    let pipe = waiting.path().join("rules/pipe.csv");
+    assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    assert!(told(waiting.path()).contains("rules/pipe.csv: it is no file"));
+}
+
+#[test]
+#[cfg(unix)]
+fn links_that_lead_back_many_times_over_are_a_few_problems() {
+    let directory = directory();
+    for number in 0..12 {
+        let link = directory.path().join(format!("rules/l{number}"));
+        std::os::unix::fs::symlink(directory.path().join("rules"), link).unwrap();
+    }
+    let told = told(directory.path());
+    assert!(told.contains("look for a link that leads back"), "{told}");
+    assert!(told.lines().count() < 10_000, "{}", told.lines().count());
+}
+
+#[test]
+fn a_comment_cannot_swallow_the_row_that_another_program_shows_below_it() {
+    for end in ["\r", "\u{b}", "\u{85}", "\u{2028}"] {
+        let rules =
+            format!("{READ}# no evil{end}p, no, any:authenticated, example.com, *, *, deny\n");
+        let told = with_rules(&rules).unwrap_err().to_string();
+        assert!(told.contains("rules/a.csv:2:10: a control character"), "{told}");
+    }
+    assert!(with_rules(&format!("# von J\u{fc}rgen\n{READ}")).is_ok());
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::goproxy::pattern;
 use crate::goproxy::pattern::Case;
+use crate::policy::index::Index;
 use crate::policy::remembered::Decided;
 use crate::policy::rule;
 use crate::policy::rule::Action;
@@ -22,7 +23,8 @@ impl Snapshot {
         subjects: &Arc<str>,
         question: Question<'_>,
     ) -> (Decided, bool) {
-        if let Some(decided) = self.remembered.get(subjects, question) {
+        let holds = |decided: &Decided| !decided.indexed || self.crosscheck.is_index_trusted();
+        if let Some(decided) = self.remembered.get(subjects, question).filter(holds) {
             return (decided, true);
         }
         let decided = self.evaluate(subjects, question);
@@ -34,23 +36,22 @@ impl Snapshot {
     }
 
     /// Compares sampled decisions with Casbin over all rows; says how many differ. Blocking: some ten milliseconds each
-    /// among ten thousand rows. A difference ends the use of the index until the next start.
+    /// among ten thousand rows. A difference ends the use of the index until the next start, and of all that was
+    /// remembered over it.
     pub(in crate::policy) fn crosscheck(&self) -> usize {
         let all: Vec<&Rule> = self.rules.iter().collect();
-        let differs = self.crosscheck.drain(|sample| {
+        self.crosscheck.drain(|sample| {
             let asked = self.asked(sample.question());
             self.engine.decide(&all, &sample.subjects, &asked) != Ok(sample.allowed)
-        });
-        if differs > 0 {
-            self.remembered.forget();
-        }
-        differs
+        })
     }
 
     /// Casbin decides over the candidates; an evaluation of ours names the row, and has to agree.
     fn evaluate(&self, subjects: &str, question: Question<'_>) -> Decided {
         let asked = self.asked(question);
-        let rows = self.candidates(subjects, &asked);
+        // asked once: whoever stops trusting the index meanwhile finds that this decision was made over it
+        let indexed = self.crosscheck.is_index_trusted();
+        let rows = self.candidates(indexed.then_some(&self.index), subjects, &asked);
         let applying = |effect| {
             rows.iter()
                 .filter(move |(_, rule)| rule.effect == effect)
@@ -89,15 +90,18 @@ impl Snapshot {
         let gated = (decision == Decision::Allow && !self.gates.is_empty())
             .then(|| applying(Effect::Allow).collect::<Arc<[usize]>>())
             .filter(|allows| allows.iter().any(|place| !self.gates.of(*place).is_empty()));
-        Decided { decision, reason, rule, gated, private }
+        Decided { decision, reason, rule, gated, private, indexed }
     }
 
-    /// Rows that could apply, with their places, in the order of the files; all rows if the index is not trusted.
-    fn candidates(&self, subjects: &str, asked: &Asked) -> Vec<(usize, &Rule)> {
-        if !self.crosscheck.is_index_trusted() {
-            return self.rules.iter().enumerate().collect();
-        }
-        let places = self.index.candidates(asked).into_iter();
+    /// Rows that could apply, with their places, in the order of the files; all rows without an index.
+    fn candidates(
+        &self,
+        index: Option<&Index>,
+        subjects: &str,
+        asked: &Asked,
+    ) -> Vec<(usize, &Rule)> {
+        let Some(index) = index else { return self.rules.iter().enumerate().collect() };
+        let places = index.candidates(asked).into_iter();
         places
             .filter_map(|place| Some((place, self.rules.get(place)?)))
             .filter(|(_, rule)| rule.concerns(subjects, asked))

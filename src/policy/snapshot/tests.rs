@@ -71,6 +71,21 @@ fn a_private_module_is_never_open_and_latest_only_if_the_download_is() {
 }
 
 #[test]
+fn what_comes_out_differently_for_different_callers_is_kept_by_nobody_else() {
+    let policy = with_rules(
+        "p, all, any:anonymous, example.com, *, read, allow\n\
+         p, late, role:dev, example.com/lib, >=v1.2.0, *, deny\n",
+    )
+    .unwrap();
+    let open = |raw: &str| decide(&policy, dev(), raw).unwrap().open();
+    for narrowed in ["@v/list", "@latest", "@v/main.info"] {
+        assert!(!open(&format!("/example.com/lib/{narrowed}")), "{narrowed}");
+        assert!(open(&format!("/example.com/other/{narrowed}")), "{narrowed}");
+    }
+    assert!(open("/example.com/lib/@v/v1.0.0.zip"));
+}
+
+#[test]
 fn a_refusal_keeps_to_lines_of_79_bytes_whatever_the_names_are() {
     let (id, path) = ("r".repeat(48), format!("example.com/{}", "a/".repeat(90)));
     let rows = format!("p, {id}, any:authenticated, example.com, *, *, deny\n");

@@ -51,15 +51,14 @@ impl Invariant {
         let circumstances = Circumstances { source, now: SystemTime::UNIX_EPOCH };
         let asker = Asker { realm: caller.realm(), circumstances };
         let subjects = snapshot.subjects(&caller);
-        let (mut paths, versions) = (
-            representatives::paths(snapshot.rules.iter()),
-            representatives::versions(snapshot.rules.iter()),
-        );
+        let mut paths = representatives::paths(snapshot.rules.iter(), &snapshot.private);
         paths.extend(self.modules.iter().flat_map(|path| [path.clone(), format!("{path}/below")]));
         let case = if wanted == Decision::Allow { Case::Exact } else { Case::Folded };
         paths.retain(|path| prefixes.iter().any(|prefix| prefix.covers(path, case)));
-        for action in self.actions()? {
-            for path in &paths {
+        let actions = self.actions()?;
+        for path in &paths {
+            let versions = representatives::versions(snapshot.about(path).map(|(_, rule)| rule));
+            for action in actions.iter().copied() {
                 for version in &versions {
                     let question = Question { name: path, version, action };
                     if (action == Action::List) != version.is_empty() {

@@ -45,7 +45,7 @@ impl World {
     fn policy(&self) -> Policy {
         let policy = Policy::none(self.sources());
         let reload = policy.reload(&self.clock);
-        assert!(reload.activated.is_some(), "{:?}", reload.rejected);
+        assert!(!reload.activated.is_empty(), "{:?}", reload.rejected);
         policy
     }
 }
@@ -94,15 +94,16 @@ fn each_step_refuses_what_is_its_business_and_tells_it_once() {
         ),
     ] {
         world.write("policy", file, text);
-        let reload = policy.reload(&world.clock);
-        let rejected = reload.rejected.unwrap_or_else(|| panic!("{file} {text}"));
+        let mut reload = policy.reload(&world.clock);
+        let rejected = reload.rejected.pop().unwrap_or_else(|| panic!("{file} {text}"));
         assert_eq!(rejected.step, step, "{rejected}");
         assert!(rejected.problems.iter().any(|problem| problem.contains(told)), "{rejected:?}");
-        assert!(policy.reload(&world.clock).rejected.is_none(), "told twice: {file}");
+        let again = policy.reload(&world.clock);
+        assert!(again.rejected.is_empty() && again.behind.is_some(), "told twice: {file}");
         assert_eq!(kind(&policy, ZIP), None);
         std::fs::remove_file(world.directory.path().join("policy").join(file)).unwrap();
         // as it was before: nothing new, but no longer refused
-        policy.reload(&world.clock);
+        assert_eq!(policy.reload(&world.clock).behind, None);
     }
 }
 
@@ -129,7 +130,7 @@ fn an_emergency_deny_is_in_force_at_the_next_look_and_ends_by_itself() {
     world.denies.add(&wanted("Example.com/lib", None), &world.clock).unwrap_err();
     let life = Some(Duration::from_hours(1));
     world.denies.add(&wanted("example.com/Lib@<v1.4.2", life), &world.clock).unwrap();
-    let activated = policy.reload(&world.clock).activated.unwrap();
+    let activated = policy.reload(&world.clock).activated.pop().unwrap();
     assert_eq!((activated.denies, activated.changes.len()), (1, 1));
     let refusal = decide(&policy, dev(), ZIP).unwrap_err();
     let public = refusal.public().into_owned();
@@ -142,19 +143,59 @@ fn an_emergency_deny_is_in_force_at_the_next_look_and_ends_by_itself() {
     world.write("policy", "rules/b.csv", "p, x\n");
     world.denies.add(&wanted("example.com/other", None), &world.clock).unwrap();
     let reload = policy.reload(&world.clock);
-    assert!(reload.rejected.is_some() && reload.activated.is_some());
+    assert!(!reload.rejected.is_empty() && !reload.activated.is_empty());
     assert_eq!(kind(&policy, "/example.com/other/@v/list"), Some(Kind::Denied));
     world.write("policy", "rules/b.csv", "p, more, role:dev, corp.example, *, read, allow\n");
-    assert!(policy.reload(&world.clock).activated.is_some());
+    assert!(!policy.reload(&world.clock).activated.is_empty());
     assert_eq!(kind(&policy, "/example.com/other/@v/list"), Some(Kind::Denied));
     world.clock.advance(Duration::from_hours(1));
-    assert!(policy.reload(&world.clock).activated.is_some());
+    assert!(!policy.reload(&world.clock).activated.is_empty());
     assert_eq!(kind(&policy, ZIP), None);
     // what cannot be read takes no deny away
     std::fs::write(world.directory.path().join("denies.json"), "words").unwrap();
     let reload = policy.reload(&world.clock);
-    assert!(reload.rejected.is_some() && reload.activated.is_none());
+    assert!(!reload.rejected.is_empty() && reload.activated.is_empty());
     assert_eq!(kind(&policy, "/example.com/other/@v/list"), Some(Kind::Denied));
+}
+
+#[test]
+fn without_its_emergency_denies_no_policy_begins() {
+    let world = World::new(READ);
+    let file = world.directory.path().join("denies.json");
+    let wanted = Wanted { what: "example.com/lib".into(), reason: "malware".into(), life: None };
+    world.denies.add(&wanted, &world.clock).unwrap();
+    let whole = std::fs::read_to_string(&file).unwrap();
+    for broken in ["words", &whole.replace("example.com/lib", "example.com//lib")] {
+        std::fs::write(&file, broken).unwrap();
+        let policy = Policy::none(world.sources());
+        let reload = policy.reload(&world.clock);
+        assert!(reload.activated.is_empty() && reload.behind.is_some(), "{broken}");
+        assert_eq!(kind(&policy, ZIP), Some(Kind::Unavailable), "{broken}");
+        std::fs::write(&file, &whole).unwrap();
+        assert_eq!(policy.reload(&world.clock).behind, None);
+        assert_eq!(kind(&policy, ZIP), Some(Kind::Denied), "{broken}");
+    }
+}
+
+#[test]
+fn what_is_refused_stays_told_until_it_is_mended_whatever_else_changes() {
+    let world = World::new(READ);
+    let policy = world.policy();
+    world.write("policy", "rules/b.csv", "p, x\n");
+    assert!(policy.reload(&world.clock).behind.is_some());
+    let wanted = Wanted { what: "example.com/lib".into(), reason: "malware".into(), life: None };
+    world.denies.add(&wanted, &world.clock).unwrap();
+    let reload = policy.reload(&world.clock);
+    assert!(!reload.activated.is_empty() && reload.behind.is_some());
+    world.write("policy", "rules/b.csv", "");
+    assert_eq!(policy.reload(&world.clock).behind, None);
+    // a file of denies that is broken and then as it was
+    let file = world.directory.path().join("denies.json");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, "words").unwrap();
+    assert!(policy.reload(&world.clock).behind.is_some());
+    std::fs::write(&file, whole).unwrap();
+    assert_eq!(policy.reload(&world.clock).behind, None);
 }
 
 #[test]
@@ -177,6 +218,12 @@ fn a_candidate_decides_nothing_and_says_where_it_would_differ() {
     );
     assert_eq!((shadow.rule.as_deref(), shadow.revision), (Some("wall"), revision));
     assert!(decide(&policy, dev(), "/example.com/other/@v/list").unwrap().shadow.is_none());
+    // what an emergency deny refuses, it would refuse under the candidate as well
+    let wanted = Wanted { what: "example.com/other".into(), reason: "malware".into(), life: None };
+    world.denies.add(&wanted, &world.clock).unwrap();
+    policy.reload(&world.clock);
+    let refusal = decide(&policy, dev(), "/example.com/other/@v/list").unwrap_err();
+    assert!(refusal.shadow.is_none());
     world.write("candidate", "rules/b.csv", "p, wall\n");
     assert!(policy.reload(&world.clock).candidate.unwrap().is_err());
     assert!(decide(&policy, dev(), ZIP).unwrap().shadow.is_none());
@@ -233,6 +280,31 @@ fn explicit_admission_opens_new_versions_to_those_who_may_admit_them() {
     assert!(decide(&policy, dev(), "/example.com/lib/@v/list").unwrap().admitted().is_ok());
     // implied: whoever may download it
     assert!(decide(&world.policy(), dev(), ZIP).unwrap().admitted().is_ok());
+}
+
+#[test]
+fn what_nobody_had_admitted_is_no_access_gained_when_the_past_is_decided_again() {
+    let world =
+        World::new(&format!("{READ}p, first, group:token:release, example.com, *, admit, allow\n"));
+    let event = |groups: &str| {
+        format!(
+            "{{\"decision\":{{\"effect\":\"deny\",\"reason\":\"not_admitted\"}},\
+             \"actor\":{{\"id\":\"user:token:alice\",\"groups\":[{groups}]}},\
+             \"resource\":{{\"module\":\"example.com/lib\",\"artifact\":\"zip\",\"version\":\"v1.4.1\"}}}}"
+        )
+    };
+    let (dev, both) = ("\"group:token:dev\"", "\"group:token:dev\",\"group:token:release\"");
+    for (admission, groups, differing) in [
+        (Admission::Explicit, dev, 0),
+        (Admission::Explicit, both, 1),
+        (Admission::Implied, dev, 1),
+    ] {
+        let settings = Settings { admission, ..Settings::default() };
+        let draft = Draft::read(&Sources { settings, ..world.sources() }).unwrap();
+        let mut replay = replay::Replay::default();
+        replay.event(&draft, &event(groups));
+        assert_eq!(replay.differing(), differing, "{admission:?} {groups}: {replay}");
+    }
 }
 
 #[test]
