@@ -36,13 +36,18 @@ fn main() -> ExitCode {
             };
             println!("| {} | {alert} | {} | {} |", fault.what, shown(fired), shown(resolved));
         }
-    }
-    std::fs::create_dir_all(PICTURES).unwrap();
-    for board in ["overview", "security", "upstreams"] {
-        let drawn = drawn(&world.monitoring, board, 600);
-        std::fs::write(format!("{PICTURES}/{board}.json"), drawn.to_string()).unwrap();
+        keep_pictures(&world.monitoring);
     }
     ExitCode::from(u8::from(failed))
+}
+
+/// What tests/draw draws; after each fault, so that a run that is cut off leaves something as well.
+fn keep_pictures(monitoring: &Monitoring) {
+    std::fs::create_dir_all(PICTURES).unwrap();
+    for board in ["overview", "security", "upstreams"] {
+        let drawn = drawn(monitoring, board, 600);
+        std::fs::write(format!("{PICTURES}/{board}.json"), drawn.to_string()).unwrap();
+    }
 }
 
 /// A board with what its panels show over the last seconds, for tests/draw.

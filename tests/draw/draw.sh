@@ -10,7 +10,7 @@ if [ ! -d "$peers/node_modules/@grafana/ui" ]; then
 fi
 cp tests/draw/app.tsx "$peers/app.tsx"
 NODE_ENV=production "$peers/node_modules/.bin/esbuild" "$peers/app.tsx" --bundle --minify --log-level=error \
-    --outfile=target/pictures/app.js --loader:.svg=dataurl --loader:.woff2=dataurl --loader:.woff=dataurl \
+    --outfile=target/pictures/app.js --loader:.svg=dataurl --loader:.ttf=dataurl --loader:.woff2=dataurl --loader:.woff=dataurl \
     --define:process.env.NODE_ENV='"production"'
 mkdir -p dashboards/pictures
 for data in target/pictures/*.json; do
