@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 fn keep_pictures(monitoring: &Monitoring) {
     std::fs::create_dir_all(PICTURES).unwrap();
     for board in ["overview", "security", "upstreams"] {
-        let drawn = drawn(monitoring, board, 600);
+        let drawn = drawn(monitoring, board, 180);
         std::fs::write(format!("{PICTURES}/{board}.json"), drawn.to_string()).unwrap();
     }
 }
@@ -85,9 +85,11 @@ fn drawn(monitoring: &Monitoring, id: &str, seconds: u64) -> Value {
 /// A legend with its labels filled in.
 fn named(legend: &str, labels: &Value) -> String {
     let labels = labels.as_object().unwrap();
-    labels.iter().fold(legend.to_owned(), |text, (name, value)| {
+    let filled = labels.iter().fold(legend.to_owned(), |text, (name, value)| {
         text.replace(&format!("{{{{{name}}}}}"), value.as_str().unwrap_or_default())
-    })
+    });
+    // a label that a series has not: its name stands there
+    filled.replace("{{", "").replace("}}", "")
 }
 
 /// Where tests/draw/draw.sh finds the boards.

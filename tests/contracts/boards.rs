@@ -244,7 +244,9 @@ fn readme(boards: &Boards) -> String {
         writeln!(out, "| [{}]({}.json) | {} |", board.title, board.id, board.question).unwrap();
     }
     out.push_str(
-        "\nThe way down: overview, the kind of failure, upstreams, a dot of an exemplar, its trace, the access line, \
+        "\n![overview](pictures/overview.png)\n\nMore pictures: [upstreams](pictures/upstreams.png), \
+         [security](pictures/security.png). They show a minute of a fault run (`make fault-run pictures`) and are \
+         drawn with Grafana's components, not by a Grafana server.\n\nThe way down: overview, the kind of failure, upstreams, a dot of an exemplar, its trace, the access line, \
          the audit event. All of them carry one trace id.\n\n**Every panel** names a unit, says what it shows, asks \
          the chosen data source, jobs and instances, and links to the board with the next question. Rates use \
          `$__rate_interval`, counters stand only inside a rate, times ask for exemplars. Starts, policy changes and \

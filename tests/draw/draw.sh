@@ -16,7 +16,7 @@ mkdir -p dashboards/pictures
 for data in target/pictures/*.json; do
     name=$(basename "$data" .json)
     {
-        printf '<!doctype html><meta charset=utf-8><body style="margin:0;background:#111217"><div id=root></div><script>window.DATA='
+        printf '<!doctype html><meta charset=utf-8><link rel=stylesheet href=app.css><body style="margin:0;background:#111217"><div id=root></div><script>window.DATA='
         cat "$data"
         printf '</script><script src=app.js></script>'
     } > "target/pictures/$name.html"
