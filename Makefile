@@ -11,11 +11,11 @@ GO_MINOR := 22
 CASES ?= 10000000
 MUTATIONS ?= 200000
 
-.PHONY: help run test demo bench policy-proof fmt lint docs contracts unit it deny setup clean leaks
-.PHONY: help run test demo bench audit-kills fmt lint docs contracts unit it deny setup clean
+.PHONY: alerts boards fault-run pictures help run test demo bench audit-kills policy-proof fmt lint docs contracts unit it deny
+.PHONY: setup clean leaks
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build the release and serve on https://localhost:8443, no other service needed
 	$(CARGO) run $(LOCKED) --release -- serve --dev
@@ -44,6 +44,9 @@ contracts: ## layers, shape, documents, manifest: the sources read as text
 	@echo '== contracts'
 	$(CARGO) test $(LOCKED) --test contracts
 
+alerts boards: ## write what stands in alerts/ and dashboards/ from its sources
+	MODGATE_WRITE=1 $(CARGO) test $(LOCKED) --test contracts the_tree_keeps_every_rule
+
 unit: ## the library's own tests, and its doctests
 	@echo '== unit'
 	$(CARGO) test $(LOCKED) --lib
@@ -56,12 +59,19 @@ it: ## the product through its front door: the binary, sockets, a real go comman
 demo: setup ## a real go command downloads real modules through the gateway (needs a public proxy)
 	$(CARGO) bench $(LOCKED) --bench demo
 
-bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a known caller, and to decide; hit ratio and time of each tier; the audit's cost
+bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise a caller, and to decide; hit ratio and time of each tier; the audit's cost; the price of being observed
 	$(CARGO) bench $(LOCKED) --bench large_zip
 	$(CARGO) bench $(LOCKED) --bench identity
 	$(CARGO) bench $(LOCKED) --bench policy
 	$(CARGO) bench $(LOCKED) --bench cache
 	$(CARGO) bench $(LOCKED) --bench audit
+	$(CARGO) bench $(LOCKED) --bench observability
+
+fault-run: setup ## inject every fault, and print after how many seconds its alerts fire and are over
+	$(CARGO) bench $(LOCKED) --bench fault_run
+
+pictures: ## draw the boards that fault-run saw, with Grafana's own components (needs chromium and npm)
+	sh tests/draw/draw.sh
 
 policy-proof: ## the proofs of the policy at length: CASES decisions compared, MUTATIONS bytes changed
 	MODGATE_POLICY_CASES=$(CASES) MODGATE_POLICY_MUTATIONS=$(MUTATIONS) \

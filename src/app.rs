@@ -1,6 +1,7 @@
 //! Assembly: the only file that names concrete tiers, authenticators and sources.
 
 mod chain;
+mod observe;
 pub mod stores;
 
 use std::io::Read as _;
@@ -16,6 +17,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
+use crate::app::observe::telemetry;
 use crate::audit::act::Act;
 use crate::audit::name::Name;
 use crate::audit::name::Outcome;
@@ -66,7 +68,7 @@ use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::policy::ReloadSource;
 use crate::telemetry::log::Lines;
-use crate::telemetry::trace::Sampler;
+use crate::telemetry::trace::export::Exporter;
 use crate::upstream;
 
 /// Everything that runs.
@@ -85,10 +87,14 @@ pub struct App {
 /// What the audit's writer signed last.
 type Checkpoints = tokio::sync::watch::Receiver<Option<Arc<str>>>;
 
-/// Builds an app from a configuration. `runtime` is where fills run.
-pub fn build(config: &Config, runtime: &Handle) -> anyhow::Result<App> {
+/// Builds an app from a configuration. `runtime` is where fills run, `exporter` where spans go.
+pub fn build(
+    config: &Config,
+    runtime: &Handle,
+    exporter: Option<&Exporter>,
+) -> anyhow::Result<App> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let telemetry = telemetry(config, &clock)?;
+    let telemetry = telemetry(config, exporter, &clock)?;
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let tasks = Tasks::new(runtime.clone(), cores * BLOCKING_PER_CORE, Arc::clone(&telemetry));
     let policy = Arc::new(Policy::none(policy_sources(config)));
@@ -131,7 +137,7 @@ pub async fn probe(
     runtime: &Handle,
 ) -> anyhow::Result<Vec<(String, Result<(), String>)>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let tasks = Tasks::new(runtime.clone(), 1, telemetry(config, &clock)?);
+    let tasks = Tasks::new(runtime.clone(), 1, telemetry(config, None, &clock)?);
     let mut said = Vec::new();
     for directory in &config.identity.ldap {
         let ldap = Ldap::new(directory.clone(), Standing::First, tasks.clone())
@@ -151,7 +157,7 @@ async fn probe_shared(
     config: &Config,
     tasks: &Tasks,
 ) -> anyhow::Result<Vec<(String, Result<(), String>)>> {
-    let telemetry = telemetry(config, &(Arc::new(SystemClock) as Arc<dyn Clock>))?;
+    let telemetry = telemetry(config, None, &(Arc::new(SystemClock) as Arc<dyn Clock>))?;
     let mut said = Vec::new();
     if let Some(redis) = &config.redis {
         let what = redis.nodes.iter().map(|node| format!("{}:{}", node.host, node.port));
@@ -173,7 +179,7 @@ pub async fn locks(config: &Config) -> anyhow::Result<(Vec<lease::Held>, u64)> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let redis = config.redis.as_ref();
     let redis = redis.context("there is no [redis], so no node knows of another one's fetches")?;
-    let link = RedisLink::new(redis, telemetry(config, &clock)?)?;
+    let link = RedisLink::new(redis, telemetry(config, None, &clock)?)?;
     link.connect().await?;
     Ok((lease::held(&link).await?, clock.unix_seconds()))
 }
@@ -212,13 +218,6 @@ pub fn public_url(config: &Config) -> String {
         None => "localhost".to_owned(),
     };
     format!("{scheme}://{host}{}", config.server.base_path.trim_end_matches('/'))
-}
-
-fn telemetry(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Telemetry>> {
-    let names: Vec<_> = config.upstream.servers.iter().map(|server| server.name.clone()).collect();
-    let exported = config.telemetry.otlp_endpoint.is_some();
-    let sampler = Sampler::new(if exported { config.telemetry.trace_ratio } else { 0.0 });
-    Ok(Arc::new(Telemetry::new(&names, sampler, Arc::clone(clock))?))
 }
 
 /// Our mark in `Via`: the node's name alone may stand on two machines.

@@ -35,6 +35,8 @@ pub mod tier;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument as _;
+
 use crate::cache::entry::Entry;
 use crate::cache::entry::Held;
 use crate::cache::freshness::Age;
@@ -53,6 +55,7 @@ use crate::telemetry::labels::Label as _;
 use crate::telemetry::labels::Lookup;
 use crate::telemetry::labels::TierOperation;
 use crate::telemetry::labels::TierResult;
+use crate::telemetry::trace::tier_span;
 
 /// What a look through the tiers found.
 #[derive(Debug, Clone)]
@@ -201,7 +204,7 @@ impl Cache {
     }
 
     async fn look_into(&self, tier: &dyn Tier, key: &Key) -> (Lookup, Option<Entry>) {
-        let looking = tier.look(key);
+        let looking = tier.look(key).instrument(tier_span(tier.name()));
         let looked = self.timed(tier, TierOperation::Get, looking).await;
         let entry = match looked {
             Ok(None) => return (Lookup::Miss, None),

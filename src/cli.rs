@@ -17,6 +17,7 @@ mod dev;
 mod doctor;
 mod locks;
 mod login;
+mod metrics;
 mod policy;
 mod serve;
 mod store;
@@ -54,6 +55,8 @@ enum Command {
     /// Test, check, explain, compare and promote policies.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Print the catalogue of metrics: names, labels with all their values, and what they mean.
+    Metrics(metrics::MetricsCommand),
     /// Deny a module to everybody at once, list such denies, or lift one.
     Deny(deny::DenyCommand),
     /// Fill the cache beforehand, carry it elsewhere, look into it.
@@ -130,6 +133,7 @@ pub fn run(arguments: Vec<OsString>, environment: Vec<(String, String)>) -> Exit
         Command::CheckConfig(command) => command.run(environment),
         Command::Token(command) => command.run(environment),
         Command::Policy(command) => command.run(environment),
+        Command::Metrics(command) => command.run(),
         Command::Deny(command) => command.run(environment),
         Command::Cache(command) => command.run(environment),
         Command::Locks(command) => command.run(environment),

@@ -30,6 +30,7 @@ pub mod identity;
 mod keys;
 pub mod ldap;
 pub mod mtls;
+pub mod network;
 pub mod policy;
 pub mod private;
 pub mod problem;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
@@ -18,25 +19,27 @@ use crate::server::Server;
 use crate::server::Shared;
 use crate::server::tls::Acceptor;
 use crate::server::tls::Files;
-use crate::telemetry::trace::Exporter;
+use crate::telemetry::trace::export::Exporter;
+
+/// The runtime of fills, and of whatever else waits.
+pub fn runtime() -> anyhow::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().thread_name("fetch").build().context("the runtime could not start")
+}
 
 /// Runs until SIGINT or SIGTERM, drains, and gives up waiting at a second signal. `ready` is called when every
 /// listener accepts, with the addresses of the module listeners.
 pub fn run(
     config: &Config,
+    runtime: Runtime,
     exporter: Option<&Exporter>,
     ready: impl FnOnce(&Listening),
 ) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("fetch")
-        .build()
-        .context("the runtime could not start")?;
     let bound = Bound::bind(config)?;
     // with port 0 only now it is known where we are reached
     let mut config = config.clone();
     config.server.listen.clone_from(&bound.listening.modules);
-    let app = app::build(&config, runtime.handle())?;
+    let app = app::build(&config, runtime.handle(), exporter)?;
     let served = runtime.block_on(serve(&config, &app, bound, ready));
     let App { gateway, tasks, threads, checkpoints: _ } = app;
     runtime.block_on(async {

@@ -12,35 +12,47 @@
 //!
 //! **Traces.** Whether a request is exported is drawn before any span exists; an unsampled request builds none.
 //! Ids are drawn for every request all the same, and are told to the caller, the log, the audit and the upstream.
-//! A stranger's `traceparent` is never continued: it could force sampling.
+//! A stranger's `traceparent` is never continued: it could force sampling. A request that was not sampled but failed
+//! or was slow is exported when it ends, from its record's own times.
 //!
 //! **How it fails.** Telemetry never delays or fails a request. Lines and spans that cannot be delivered are lost
 //! and counted. (The audit is another station, and may refuse a request.)
 
 pub mod buckets;
+pub mod exemplars;
 pub mod family;
 pub mod labels;
 pub mod log;
 pub mod metrics;
 pub mod observed;
+pub mod page;
+pub mod process;
+pub mod product;
 pub mod record;
 pub mod trace;
 
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::BuildError;
 
 use crate::clock::Clock;
 use crate::head::Head;
 use crate::telemetry::labels::Attempt;
+use crate::telemetry::labels::Exported;
 use crate::telemetry::labels::Sampling;
+use crate::telemetry::labels::Signal;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::metrics::Page;
 use crate::telemetry::metrics::RedisMetrics;
 use crate::telemetry::metrics::UpstreamMetrics;
+use crate::telemetry::page::Page;
 use crate::telemetry::record::Record;
-use crate::telemetry::trace::Sampler;
+use crate::telemetry::trace::Closed;
+use crate::telemetry::trace::export;
+use crate::telemetry::trace::export::Exporter;
+use crate::telemetry::trace::late::Late;
+use crate::telemetry::trace::sampler::Sampler;
 
 /// The handle every station gets: metrics by value, and the beginning of records.
 #[derive(Debug)]
@@ -50,6 +62,8 @@ pub struct Telemetry {
     redis: OnceLock<RedisMetrics>,
     page: Page,
     sampler: Sampler,
+    exporter: Option<Exporter>,
+    late: Option<Late>,
     clock: Arc<dyn Clock>,
 }
 
@@ -62,7 +76,25 @@ impl Telemetry {
     ) -> Result<Self, BuildError> {
         let (metrics, each, page) = metrics::install(upstreams)?;
         let upstreams = upstreams.iter().cloned().zip(each).collect();
-        Ok(Self { metrics, upstreams, redis: OnceLock::new(), page, sampler, clock })
+        metrics.memory_limit.set((), process::memory_limit_bytes().unwrap_or_default());
+        let (redis, exporter, late) = (OnceLock::new(), None, None);
+        Ok(Self { metrics, upstreams, redis, page, sampler, exporter, late, clock })
+    }
+
+    /// The same, with the pipeline that sampled spans leave through.
+    #[must_use]
+    pub fn exporting(mut self, exporter: Exporter) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        self.metrics.telemetry_capacity.set((Signal::Traces,), export::QUEUE as f64);
+        self.exporter = Some(exporter);
+        self
+    }
+
+    /// The same, but requests that fail, or take at least `slow`, are exported even if they were not sampled.
+    #[must_use]
+    pub fn keeping_late(mut self, slow: Duration) -> Self {
+        self.late = self.exporter.as_ref().map(|exporter| Late::new(exporter.tracer(), slow));
+        self
     }
 
     /// The metrics without a configured dimension.
@@ -87,11 +119,44 @@ impl Telemetry {
 
     /// Opens the record of one request; here it is drawn whether its trace is exported.
     pub fn begin(&self, head: &Head) -> Record {
-        let trace = self.sampler.begin(head.method.word());
+        let trace = self.sampler.begin(head);
         let drawn = if trace.sampled() { Sampling::Sampled } else { Sampling::Unsampled };
         self.metrics.sampling.count((drawn,));
         self.metrics.http_in_flight.add((), 1.0);
         Record::open(head, trace, Arc::clone(&self.clock))
+    }
+
+    /// Tells the trace of a request that ended: what was sampled gets its attributes, what was not may be kept.
+    pub fn ended(&self, record: &Record, closed: &Closed<'_>) {
+        let trace = record.trace();
+        if trace.sampled() {
+            return trace.describe(closed);
+        }
+        let Some(late) = &self.late else { return };
+        let Some(why) = late.reason(closed, record.elapsed()) else { return };
+        if late.has_room(self.clock.unix_seconds()) {
+            self.metrics.sampling.count((Sampling::Late,));
+            record.export_late(late, why, closed);
+        } else {
+            self.metrics.sampling.count((Sampling::LateRefused,));
+        }
+    }
+
+    /// Tells the metrics what is counted elsewhere; called before the page is rendered.
+    pub fn report(&self) {
+        for (level, count) in log::counts() {
+            self.metrics.log_events.reach((level,), count);
+        }
+        let Some(counts) = self.exporter.as_ref().map(Exporter::counts) else { return };
+        let items = &self.metrics.telemetry_items;
+        items.reach((Signal::Traces, Exported::Exported), counts.exported());
+        items.reach((Signal::Traces, Exported::Failed), counts.failed());
+        items.reach((Signal::Traces, Exported::Dropped), counts.dropped());
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        self.metrics.telemetry_queue.set((Signal::Traces,), counts.waiting() as f64);
+        for took in counts.took() {
+            self.metrics.telemetry_export_seconds.observe((Signal::Traces,), took.as_secs_f64());
+        }
     }
 
     /// Notes that an upstream has just given verified content, or said that it has none.

@@ -18,6 +18,9 @@ done
 [ -x /usr/sbin/slapd ] || missing="$missing slapd"
 [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
 has ldapadd || missing="$missing ldap-utils"
+for pair in promtool:prometheus amtool:prometheus-alertmanager docker-compose:docker-compose; do
+    has "${pair%%:*}" || missing="$missing ${pair#*:}"
+done
 has redis-server || missing="$missing redis-server"
 has redis-cli || missing="$missing redis-tools"
 has faketime || missing="$missing faketime"
@@ -49,8 +52,12 @@ if [ -n "$missing" ]; then
     need_apt "$missing"
     update
     echo "setup: installing$missing"
+    # the tests start what they need by themselves: a package that brings a service must not start it
+    policy=/usr/sbin/policy-rc.d
+    [ -e "$policy" ] || { printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null; as_root chmod +x "$policy"; ours=1; }
     # shellcheck disable=SC2086 -- a list of words
     apt install --yes --no-install-recommends $missing
+    [ -z "${ours:-}" ] || as_root rm -f "$policy"
 fi
 
 # the minor number of the newest versioned Go package, or 0
@@ -95,6 +102,13 @@ if [ ! -d target/peers/node_modules/oidc-provider ]; then
     echo "setup: installing oidc-provider"
     mkdir -p target/peers
     npm install --prefix target/peers --no-audit --no-fund --silent oidc-provider@9.13
+fi
+
+# the collector of the tests: one hop of gRPC
+if [ ! -x target/peers/rotel/rotel/rotel-agent ]; then
+    python3 -m pip --version >/dev/null 2>&1 || { need_apt " python3-pip"; update; apt install --yes --no-install-recommends python3-pip; }
+    echo "setup: installing rotel"
+    python3 -m pip install --quiet --target target/peers/rotel rotel==0.0.1a15
 fi
 
 # the S3-compatible store of the tests; the wheel holds nothing but the binary

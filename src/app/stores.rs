@@ -35,7 +35,7 @@ impl Stores {
     /// Opens them; a gateway may be using them at the same time.
     pub async fn open(config: &Config, runtime: &Handle) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let telemetry = app::telemetry(config, &clock)?;
+        let telemetry = app::observe::telemetry(config, None, &clock)?;
         let tasks = Tasks::new(runtime.clone(), 1, Arc::clone(&telemetry));
         let settings = &config.cache;
         app::spools(config)?;

@@ -1,6 +1,7 @@
 //! `modgate serve`.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -9,11 +10,12 @@ use crate::cli::Settings;
 use crate::cli::complain;
 use crate::cli::dev;
 use crate::cli::say;
+use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::lifecycle;
 use crate::lifecycle::Listening;
 use crate::telemetry::log;
-use crate::telemetry::trace::Exporter;
+use crate::telemetry::trace::export::Exporter;
 
 /// Serves modules.
 #[derive(Debug, Args)]
@@ -54,14 +56,20 @@ fn start(
     ready: impl FnOnce(&Listening) -> Result<String, Failure>,
 ) -> Result<(), Failure> {
     let telemetry = &config.telemetry;
+    let runtime = lifecycle::runtime()?;
     let exporter = telemetry
         .otlp_endpoint
         .as_ref()
-        .map(|endpoint| Exporter::start(endpoint.as_str(), &telemetry.node))
+        .map(|endpoint| {
+            // a channel of gRPC works on the runtime it is made beside
+            let _beside = runtime.enter();
+            let (url, node) = (endpoint.as_str(), &telemetry.node);
+            Exporter::start(url, telemetry.otlp_protocol, node, Arc::new(SystemClock))
+        })
         .transpose()?;
     log::install(telemetry.log_format, &telemetry.log_filter, exporter.as_ref())
         .map_err(|error| anyhow::anyhow!("telemetry.log_filter: {error}"))?;
-    lifecycle::run(config, exporter.as_ref(), |listening| {
+    lifecycle::run(config, runtime, exporter.as_ref(), |listening| {
         if let Err(Failure::Failed(error)) = ready(listening).and_then(|text| say(&text)) {
             complain(&format!("modgate: {error:#}"));
         }

@@ -1,11 +1,15 @@
 //! `[telemetry]`: what the gateway says about itself, and to whom.
 
+use std::time::Duration;
+
 use url::Url;
 
 use crate::config::keys::Key;
 use crate::config::keys::Preset;
 use crate::config::keys::Section;
 use crate::config::keys::Times;
+use crate::config::network::Network;
+use crate::config::problem::Wrong;
 use crate::config::reader::Reader;
 use crate::config::source::Form;
 use crate::config::units;
@@ -19,10 +23,18 @@ pub struct Telemetry {
     pub log_filter: String,
     /// Which requests get a line of their own.
     pub access: AccessLog,
-    /// The base URL of a collector that takes OTLP over HTTP; without one nothing is exported.
+    /// The base URL of a collector that takes OTLP; without one nothing is exported.
     pub otlp_endpoint: Option<Url>,
+    /// How it is spoken to.
+    pub otlp_protocol: OtlpProtocol,
     /// The share of requests whose trace is exported, from 0 to 1.
     pub trace_ratio: f64,
+    /// Whether requests that failed or were slow are exported all the same.
+    pub trace_late: bool,
+    /// What is slow.
+    pub trace_slow: Duration,
+    /// Whose `traceparent` is continued, and whose flag is law.
+    pub trace_trusted: Vec<Network>,
     /// The name of this instance.
     pub node: String,
 }
@@ -45,6 +57,28 @@ impl LogFormat {
         match self {
             Self::Json => "json",
             Self::Text => "text",
+        }
+    }
+}
+
+/// How a collector is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtlpProtocol {
+    /// Protobuf over HTTP/1.1.
+    Http,
+    /// gRPC over HTTP/2, without TLS: a collector beside us, or a mesh that encrypts.
+    Grpc,
+}
+
+impl OtlpProtocol {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Http, Self::Grpc];
+
+    /// The word in the file.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Grpc => "grpc",
         }
     }
 }
@@ -103,13 +137,40 @@ pub(in crate::config) const SECTION: Section = Section {
             name: "otlp_endpoint",
             form: Form::Text,
             preset: Preset::Unset { example: "http://collector.corp.example:4318" },
-            doc: "The base URL of a collector that takes traces by OTLP over HTTP; /v1/traces is added.",
+            doc: "The base URL of a collector that takes traces by OTLP; over http, /v1/traces is \
+                  added.",
+        },
+        Key {
+            name: "otlp_protocol",
+            form: Form::Text,
+            preset: Preset::Value("http"),
+            doc: "How the collector is spoken to: http (protobuf), or grpc (without TLS).",
         },
         Key {
             name: "trace_ratio",
             form: Form::Number,
             preset: Preset::Value("0.05"),
             doc: "The share of requests whose trace is exported, from 0 to 1.",
+        },
+        Key {
+            name: "trace_late",
+            form: Form::Switch,
+            preset: Preset::Value("true"),
+            doc: "Whether requests that failed (5xx) or were slow are exported all the same, ten a \
+                  second at most.",
+        },
+        Key {
+            name: "trace_slow",
+            form: Form::Text,
+            preset: Preset::Value("10s"),
+            doc: "From when on a request is slow.",
+        },
+        Key {
+            name: "trace_trusted",
+            form: Form::List,
+            preset: Preset::Value(""),
+            doc: "Networks whose traceparent is continued and decides whether a trace is exported, \
+                  such as 10.1.0.0/16. Anybody else's is only linked.",
         },
         Key {
             name: "node",
@@ -130,14 +191,28 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<Telemetry> {
     let log_filter = table.one("log_filter", units::text);
     let access = table.one("access", units::one_of(&AccessLog::ALL, AccessLog::word));
     let otlp_endpoint = table.maybe("otlp_endpoint", units::url);
+    let otlp_protocol =
+        table.one("otlp_protocol", units::one_of(&OtlpProtocol::ALL, OtlpProtocol::word));
     let trace_ratio = table.one("trace_ratio", units::share);
+    let trace_late = table.one("trace_late", units::switch);
+    let trace_slow = table.one("trace_slow", units::duration);
+    let trace_trusted = table.list("trace_trusted", network);
     let node = table.one("node", units::node);
     Some(Telemetry {
         log_format: log_format?,
         log_filter: log_filter?,
         access: access?,
         otlp_endpoint: otlp_endpoint?,
+        otlp_protocol: otlp_protocol?,
         trace_ratio: trace_ratio?,
+        trace_late: trace_late?,
+        trace_slow: trace_slow?,
+        trace_trusted: trace_trusted?,
         node: node?,
     })
+}
+
+fn network(text: &str) -> Result<Network, Wrong> {
+    let remedy = "write ADDRESS/BITS, such as 10.1.0.0/16 or 2001:db8::/32";
+    text.parse().map_err(|_| Wrong::value(text, "is no network", remedy))
 }

@@ -29,6 +29,7 @@ use crate::gateway::respond::Reply;
 use crate::goproxy::artifact::Endpoint;
 use crate::head::Method;
 use crate::telemetry::Telemetry;
+use crate::telemetry::labels::Answer;
 use crate::telemetry::labels::Code;
 use crate::telemetry::labels::Decision;
 use crate::telemetry::labels::Label as _;
@@ -307,9 +308,11 @@ impl Closer {
 
     fn first_byte(&self) {
         let Some(open) = &self.open else { return };
-        let endpoint = open.record.facts().endpoint.unwrap_or(Endpoint::Other);
+        let facts = open.record.facts();
+        let labels = (facts.endpoint.unwrap_or(Endpoint::Other), Answer::of(facts.cache));
         let seconds = open.record.elapsed().as_secs_f64();
-        open.accounts.telemetry.metrics().http_first_byte_seconds.observe((endpoint,), seconds);
+        let metrics = open.accounts.telemetry.metrics();
+        metrics.http_first_byte_seconds.observe_seen(labels, seconds, open.record.sighting());
     }
 
     fn close(&mut self, outcome: Outcome) {
@@ -322,8 +325,9 @@ impl Closer {
             outcome,
             record,
         };
+        // the trace first: what is exported after all is an exemplar too
+        account.trace(&accounts.telemetry);
         account.measure(&accounts.telemetry);
-        account.trace();
         if let Some(place) = place {
             place.append(account.event(Phase::Done));
         }

@@ -5,17 +5,21 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use actix_web::App;
+use actix_web::HttpRequest;
 use actix_web::HttpResponse;
 use actix_web::HttpServer;
 use actix_web::dev::Server;
+use actix_web::http::header::ACCEPT;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web;
 
 use crate::gateway::Gateway;
 use crate::telemetry::labels::policy::ReloadSource;
+use crate::telemetry::page::Format;
 
-/// Listens until told to stop: `/metrics` (Prometheus text format 0.0.4), `/livez`, `/readyz`, and POST
-/// `/policy/reload`, which looks at the policy's files at once: it takes what lies there, and nothing from the caller.
+/// Listens until told to stop: `/metrics` (`OpenMetrics` for whoever asks for it, else Prometheus text), `/livez`,
+/// `/readyz`, and POST `/policy/reload`, which looks at the policy's files at once: it takes what lies there, and
+/// nothing from the caller.
 pub fn listen(listener: TcpListener, gateway: &Arc<Gateway>) -> io::Result<Server> {
     let gateway = web::Data::from(Arc::clone(gateway));
     let server = HttpServer::new(move || {
@@ -29,10 +33,13 @@ pub fn listen(listener: TcpListener, gateway: &Arc<Gateway>) -> io::Result<Serve
     Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
 }
 
-async fn metrics(gateway: web::Data<Gateway>) -> HttpResponse {
+async fn metrics(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     gateway.report();
-    let page = gateway.telemetry().page().render();
-    HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4")).body(page)
+    gateway.telemetry().report();
+    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+    let format = Format::asked(accept.unwrap_or_default());
+    let page = gateway.telemetry().page().render(format);
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, format.media_type())).body(page)
 }
 
 /// The process runs and its event loops turn.

@@ -80,6 +80,8 @@ impl Acceptor {
     /// Goes on looking at the files until we stop. What cannot be used is logged, and the last good stays.
     pub fn watch(&self, tasks: &Tasks) {
         let (acceptor, stop) = (self.clone(), tasks.stop().clone());
+        let told = tasks.clone();
+        acceptor.tell(&told);
         let mut seen = stamps(&acceptor.files);
         let _service = tasks.run("certificates", async move {
             while tokio::time::timeout(LOOK_AGAIN, stop.cancelled()).await.is_err() {
@@ -91,6 +93,7 @@ impl Acceptor {
                 match read(&acceptor.files) {
                     Ok(config) => {
                         acceptor.config.store(Arc::new(config));
+                        acceptor.tell(&told);
                         tracing::info!("certificates were read again");
                     }
                     Err(error) => {
@@ -99,6 +102,17 @@ impl Acceptor {
                 }
             }
         });
+    }
+
+    /// Tells the metrics until when our certificate is good.
+    fn tell(&self, tasks: &Tasks) {
+        let leaf = CertificateDer::from_pem_file(&self.files.chain).ok();
+        let parsed = leaf.as_deref().and_then(|leaf| X509Certificate::from_der(leaf).ok());
+        if let Some((_, certificate)) = parsed {
+            let end = certificate.validity().not_after.timestamp();
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            tasks.telemetry().metrics().certificate_not_after.set((), end as f64);
+        }
     }
 
     /// Shakes hands.

@@ -1,6 +1,7 @@
 //! Families of series whose whole label product is registered at start; emitting is an array index.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use metrics::Counter;
 use metrics::Gauge;
@@ -11,18 +12,33 @@ use metrics::Level;
 use metrics::Metadata;
 use metrics::Recorder;
 
-use crate::telemetry::labels::Labels;
+use crate::telemetry::exemplars::Exemplars;
+use crate::telemetry::exemplars::Sighting;
+use crate::telemetry::exemplars::Slots;
+use crate::telemetry::product::LabelSet;
+use crate::telemetry::product::Labels;
+
+/// Where series are registered.
+pub(in crate::telemetry) struct Registry<'a> {
+    pub(in crate::telemetry) recorder: &'a dyn Recorder,
+    pub(in crate::telemetry) exemplars: &'a Exemplars,
+}
 
 /// How a catalogue entry comes to life on a recorder.
 pub(in crate::telemetry) trait Family: Sized {
-    /// Registers every series of the family, each with the labels it shares.
+    /// Registers every series of the family, each with the labels it shares. Only a histogram has a ladder.
     fn register(
-        recorder: &dyn Recorder,
+        on: &Registry<'_>,
         name: &'static str,
         shared: &[(&'static str, String)],
+        ladder: Option<&'static [f64]>,
     ) -> Self;
     /// Tells the recorder the HELP text.
     fn describe(recorder: &dyn Recorder, name: &'static str, help: &'static str);
+    /// The labels with all their values, without what is configured.
+    fn labels() -> Vec<LabelSet>;
+    /// How many series a family has, once for each configured name.
+    fn size() -> usize;
 }
 
 const METADATA: Metadata<'static> = Metadata::new("modgate", Level::INFO, None);
@@ -40,7 +56,7 @@ fn keys<L: Labels>(
 }
 
 macro_rules! family {
-    ($(#[$about:meta])* $family:ident of $series:ty, $register:ident, $describe:ident) => {
+    ($(#[$about:meta])* $family:ident of $series:ty, $describe:ident, $register:expr) => {
         $(#[$about])*
         pub struct $family<L: Labels> {
             series: Vec<$series>,
@@ -55,12 +71,14 @@ macro_rules! family {
 
         impl<L: Labels> Family for $family<L> {
             fn register(
-                recorder: &dyn Recorder,
+                on: &Registry<'_>,
                 name: &'static str,
                 shared: &[(&'static str, String)],
+                ladder: Option<&'static [f64]>,
             ) -> Self {
+                let register: fn(&Registry<'_>, &Key, &'static [f64]) -> $series = $register;
                 let series = keys::<L>(name, shared)
-                    .map(|key| recorder.$register(&key, &METADATA))
+                    .map(|key| register(on, &key, ladder.unwrap_or_default()))
                     .collect();
                 Self { series, labels: PhantomData }
             }
@@ -68,21 +86,36 @@ macro_rules! family {
             fn describe(recorder: &dyn Recorder, name: &'static str, help: &'static str) {
                 recorder.$describe(KeyName::from_const_str(name), None, help.trim().into());
             }
+
+            fn labels() -> Vec<LabelSet> {
+                L::sets()
+            }
+
+            fn size() -> usize {
+                L::count()
+            }
         }
     };
 }
 
 family! {
     /// Counters, one for each combination of labels.
-    Counters of Counter, register_counter, describe_counter
+    Counters of Counter, describe_counter, |on, key, _| on.recorder.register_counter(key, &METADATA)
 }
 family! {
     /// Gauges, one for each combination of labels.
-    Gauges of Gauge, register_gauge, describe_gauge
+    Gauges of Gauge, describe_gauge, |on, key, _| on.recorder.register_gauge(key, &METADATA)
 }
 family! {
     /// Histograms, one for each combination of labels.
-    Histograms of Histogram, register_histogram, describe_histogram
+    Histograms of (Histogram, Arc<Slots>), describe_histogram, |on, key, ladder| {
+        let labels: Vec<_> = key
+            .labels()
+            .map(|label| (label.key().to_owned(), label.value().to_owned()))
+            .collect();
+        let slots = on.exemplars.slots(key.name(), &labels, ladder);
+        (on.recorder.register_histogram(key, &METADATA), slots)
+    }
 }
 
 impl<L: Labels> Counters<L> {
@@ -95,6 +128,13 @@ impl<L: Labels> Counters<L> {
     pub fn add(&self, labels: L, by: u64) {
         if let Some(series) = self.series.get(labels.place()) {
             series.increment(by);
+        }
+    }
+
+    /// Takes over a count that is kept elsewhere; a smaller one than before is ignored.
+    pub fn reach(&self, labels: L, total: u64) {
+        if let Some(series) = self.series.get(labels.place()) {
+            series.absolute(total);
         }
     }
 }
@@ -118,8 +158,16 @@ impl<L: Labels> Gauges<L> {
 impl<L: Labels> Histograms<L> {
     /// Takes one observation, in the unit of the metric's name.
     pub fn observe(&self, labels: L, value: f64) {
-        if let Some(series) = self.series.get(labels.place()) {
+        self.observe_seen(labels, value, None);
+    }
+
+    /// Takes one observation, with the trace that shows it, if that leaves the process.
+    pub fn observe_seen(&self, labels: L, value: f64, seen: Option<Sighting>) {
+        if let Some((series, slots)) = self.series.get(labels.place()) {
             series.record(value);
+            if let Some(seen) = seen {
+                slots.keep(value, seen);
+            }
         }
     }
 }

@@ -365,95 +365,75 @@ label! {
         Sampled = "sampled",
         /// It is not.
         Unsampled = "unsampled",
+        /// It was not, but failed or was slow, and is exported after all.
+        Late = "late",
+        /// The same, but there were too many of them in this second.
+        LateRefused = "late_refused",
     }
 }
 
-/// A tuple of labels: the whole product is registered at start, so every series exists from the first scrape.
-pub trait Labels: Copy + 'static {
-    /// How many combinations there are.
-    fn count() -> usize;
-    /// The place of this combination, below [`Labels::count`].
-    fn place(self) -> usize;
-    /// Name and text of each label of the combination at a place.
-    fn at(place: usize) -> Vec<(&'static str, &'static str)>;
-}
-
-impl Labels for () {
-    fn count() -> usize {
-        1
-    }
-    fn place(self) -> usize {
-        0
-    }
-    fn at(_place: usize) -> Vec<(&'static str, &'static str)> {
-        Vec::new()
+label! {
+    /// Whether the content of an answer was there already.
+    Answer as "cache" {
+        /// In a tier, an absence that was remembered included.
+        Hit = "hit",
+        /// Fetched for it, or waited for.
+        Miss = "miss",
+        /// No content was looked for.
+        None = "none",
     }
 }
 
-fn text_at<L: Label>(place: usize) -> Option<(&'static str, &'static str)> {
-    L::values().get(place).map(|value| (L::NAME, value.text()))
-}
-
-impl<A: Label> Labels for (A,) {
-    fn count() -> usize {
-        A::values().len()
-    }
-    fn place(self) -> usize {
-        self.0.place()
-    }
-    fn at(place: usize) -> Vec<(&'static str, &'static str)> {
-        text_at::<A>(place).into_iter().collect()
+impl Answer {
+    /// What a request's own word comes to.
+    pub const fn of(found: Option<CacheResult>) -> Self {
+        match found {
+            None => Self::None,
+            Some(CacheResult::Hit | CacheResult::NegativeHit) => Self::Hit,
+            Some(_) => Self::Miss,
+        }
     }
 }
 
-impl<A: Label, B: Label> Labels for (A, B) {
-    fn count() -> usize {
-        A::values().len() * B::values().len()
-    }
-    fn place(self) -> usize {
-        self.0.place() * B::values().len() + self.1.place()
-    }
-    fn at(place: usize) -> Vec<(&'static str, &'static str)> {
-        let inner = B::values().len();
-        text_at::<A>(place / inner).into_iter().chain(text_at::<B>(place % inner)).collect()
+label! {
+    /// What is exported to a collector.
+    Signal as "signal" {
+        /// Spans.
+        Traces = "traces",
     }
 }
 
-impl<A: Label, B: Label, C: Label> Labels for (A, B, C) {
-    fn count() -> usize {
-        A::values().len() * <(B, C)>::count()
+label! {
+    /// What became of something that was to be exported.
+    Exported as "result" {
+        /// The collector took it.
+        Exported = "exported",
+        /// The collector did not take it.
+        Failed = "failed",
+        /// The queue was full.
+        Dropped = "dropped",
     }
-    fn place(self) -> usize {
-        self.0.place() * <(B, C)>::count() + (self.1, self.2).place()
-    }
-    fn at(place: usize) -> Vec<(&'static str, &'static str)> {
-        let inner = <(B, C)>::count();
-        text_at::<A>(place / inner).into_iter().chain(<(B, C)>::at(place % inner)).collect()
+}
+
+label! {
+    /// How loud a line of the application is.
+    Level as "level" {
+        /// Something needs a person.
+        Error = "error",
+        /// Something went wrong and was dealt with.
+        Warn = "warn",
+        /// Something happened.
+        Info = "info",
+        /// For whoever looks for a defect.
+        Debug = "debug",
+        /// The same, in every detail.
+        Trace = "trace",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_place_finds_its_combination_again() {
-        for &endpoint in Endpoint::values() {
-            for &code in Code::values() {
-                for &outcome in Outcome::values() {
-                    let place = (endpoint, code, outcome).place();
-                    assert!(place < <(Endpoint, Code, Outcome)>::count());
-                    let expected =
-                        [endpoint.word(), code.text(), outcome.text()].map(str::to_owned);
-                    let found: Vec<_> = <(Endpoint, Code, Outcome)>::at(place)
-                        .into_iter()
-                        .map(|(_, text)| text.to_owned())
-                        .collect();
-                    assert_eq!(found, expected);
-                }
-            }
-        }
-    }
 
     #[test]
     fn every_code_is_its_number() {

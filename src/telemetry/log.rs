@@ -4,20 +4,25 @@ use std::io;
 use std::io::IsTerminal as _;
 use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::sync::mpsc::SyncSender;
 use std::sync::mpsc::sync_channel;
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::Layer as _;
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::layer::Context;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::telemetry::LogFormat;
 use crate::telemetry::Telemetry;
-use crate::telemetry::trace::Exporter;
+use crate::telemetry::labels::Label as _;
+use crate::telemetry::labels::Level;
 use crate::telemetry::trace::TARGET;
+use crate::telemetry::trace::export::Exporter;
 
 /// Installs the process's subscriber: JSON or text lines on standard output, spans to the exporter if there is one.
 ///
@@ -30,7 +35,7 @@ pub fn install(
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stdout)
         .with_ansi(io::stdout().is_terminal());
-    let filter = EnvFilter::try_new(format!("actix_server=warn,{filter},{TARGET}=off"))?;
+    let filter = || EnvFilter::try_new(format!("actix_server=warn,{filter},{TARGET}=off"));
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
         LogFormat::Text => lines.compact().with_target(false).boxed(),
@@ -40,10 +45,42 @@ pub fn install(
             .with_tracer(exporter.tracer())
             .with_location(false)
             .with_threads(false)
+            .with_tracked_inactivity(false)
             .with_filter(FilterFn::new(|meta| meta.target() == TARGET))
     });
-    tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init()?;
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter()?))
+        .with(CountLines.with_filter(filter()?))
+        .with(spans)
+        .try_init()?;
     Ok(())
+}
+
+/// Lines of the application so far; the subscriber is the process's, and so is this.
+static COUNTS: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
+
+/// How many lines of each level were written.
+pub(in crate::telemetry) fn counts() -> impl Iterator<Item = (Level, u64)> {
+    let counts = COUNTS.iter().map(|count| count.load(Ordering::Relaxed));
+    Level::values().iter().copied().zip(counts)
+}
+
+/// Counts what the layer beside it writes.
+struct CountLines;
+
+impl<S: tracing::Subscriber> Layer<S> for CountLines {
+    fn on_event(&self, event: &tracing::Event<'_>, _context: Context<'_, S>) {
+        let level = match *event.metadata().level() {
+            tracing::Level::ERROR => Level::Error,
+            tracing::Level::WARN => Level::Warn,
+            tracing::Level::INFO => Level::Info,
+            tracing::Level::DEBUG => Level::Debug,
+            tracing::Level::TRACE => Level::Trace,
+        };
+        if let Some(count) = COUNTS.get(level.place()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Takes finished lines and writes them from a thread of its own, so that a slow pipe delays nobody.

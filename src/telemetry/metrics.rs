@@ -1,24 +1,23 @@
 //! The catalogue: the only place where a metric is named. Its doc comment is the HELP text on the page.
 
-use std::fmt;
 use std::sync::Arc;
 
-use metrics::Recorder;
 use metrics_exporter_prometheus::BuildError;
 use metrics_exporter_prometheus::Matcher;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use metrics_exporter_prometheus::PrometheusHandle;
-use metrics_exporter_prometheus::PrometheusRecorder;
 use metrics_process::Collector;
 
 use crate::goproxy::artifact::Endpoint;
 use crate::telemetry::buckets::DECIDE;
 use crate::telemetry::buckets::SERVE;
 use crate::telemetry::buckets::SIZE;
+use crate::telemetry::exemplars::Exemplars;
 use crate::telemetry::family::Counters;
 use crate::telemetry::family::Family as _;
 use crate::telemetry::family::Gauges;
 use crate::telemetry::family::Histograms;
+use crate::telemetry::family::Registry;
+use crate::telemetry::labels::Answer;
 use crate::telemetry::labels::Attempt;
 use crate::telemetry::labels::AuditMode;
 use crate::telemetry::labels::AuditResult;
@@ -26,15 +25,16 @@ use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
 use crate::telemetry::labels::CacheResult;
 use crate::telemetry::labels::Code;
-use crate::telemetry::labels::CodeClass;
 use crate::telemetry::labels::Decision;
 use crate::telemetry::labels::Direction;
 use crate::telemetry::labels::EvictionCause;
+use crate::telemetry::labels::Exported;
 use crate::telemetry::labels::FillResult;
 use crate::telemetry::labels::Handshake;
 use crate::telemetry::labels::Integrity;
 use crate::telemetry::labels::KeyFetch;
 use crate::telemetry::labels::LdapLogin;
+use crate::telemetry::labels::Level;
 use crate::telemetry::labels::Lookup;
 use crate::telemetry::labels::News;
 use crate::telemetry::labels::Outcome;
@@ -42,6 +42,7 @@ use crate::telemetry::labels::RedisGroup;
 use crate::telemetry::labels::RedisResult;
 use crate::telemetry::labels::Sampling;
 use crate::telemetry::labels::SecurityEvent;
+use crate::telemetry::labels::Signal;
 use crate::telemetry::labels::Sink;
 use crate::telemetry::labels::Tier;
 use crate::telemetry::labels::TierOperation;
@@ -56,6 +57,11 @@ use crate::telemetry::labels::upstream::Circuit;
 use crate::telemetry::labels::upstream::FallBackReason;
 use crate::telemetry::labels::upstream::Phase;
 use crate::telemetry::labels::upstream::Retry;
+use crate::telemetry::page;
+use crate::telemetry::page::Page;
+use crate::telemetry::process;
+use crate::telemetry::product::LabelSet;
+use crate::telemetry::product::Served;
 
 /// What one entry of the catalogue says of itself.
 #[derive(Debug, Clone, Copy)]
@@ -68,11 +74,31 @@ pub struct Entry {
     pub help: &'static str,
     /// The bucket ladder of a histogram.
     pub ladder: Option<&'static [f64]>,
+    /// The label whose values are names of the configuration, if there is one.
+    pub dimension: Option<&'static str>,
+    labels: fn() -> Vec<LabelSet>,
+    size: fn() -> usize,
+}
+
+impl Entry {
+    /// Every label, the configured one first, without `le`.
+    pub fn labels(&self) -> Vec<LabelSet> {
+        let configured = self.dimension.map(|name| LabelSet { name, values: Vec::new() });
+        configured.into_iter().chain((self.labels)()).collect()
+    }
+
+    /// Lines on the page, with so many configured names.
+    pub fn lines(&self, names: usize) -> usize {
+        // a histogram has a line for each bound, one without bound, the sum and the count
+        let each = self.ladder.map_or(1, |ladder| ladder.len() + 3);
+        let times = if self.dimension.is_some() { names } else { 1 };
+        (self.size)() * each * times
+    }
 }
 
 /// Declares a struct of families, its registration and its part of the catalogue.
 macro_rules! catalogue {
-    ($(#[$about:meta])* $holder:ident, $entries:ident: $(
+    ($(#[$about:meta])* $holder:ident, $entries:ident $(by $dimension:literal)?: $(
         #[doc = $help:literal] $kind:ident $field:ident $name:literal: $family:ty $(, in $ladder:ident)?;
     )+) => {
         $(#[$about])*
@@ -80,18 +106,33 @@ macro_rules! catalogue {
         pub struct $holder { $(#[doc = $help] pub $field: $family,)+ }
 
         impl $holder {
-            fn register(recorder: &dyn Recorder, shared: &[(&'static str, String)]) -> Self {
-                $(<$family>::describe(recorder, $name, $help);)+
-                Self { $($field: <$family>::register(recorder, $name, shared),)+ }
+            fn register(on: &Registry<'_>, shared: &[(&'static str, String)]) -> Self {
+                $(<$family>::describe(on.recorder, $name, $help);)+
+                Self { $($field: <$family>::register(on, $name, shared, ladder!($($ladder)?)),)+ }
             }
         }
 
-        const $entries: &[Entry] = &[$(Entry {
-            name: $name,
-            kind: stringify!($kind),
-            help: $help,
-            ladder: ladder!($($ladder)?),
-        },)+];
+        const $entries: &[Entry] = {
+            const DIMENSION: Option<&str> = dimension!($($dimension)?);
+            &[$(Entry {
+                name: $name,
+                kind: stringify!($kind),
+                help: $help,
+                ladder: ladder!($($ladder)?),
+                dimension: DIMENSION,
+                labels: <$family>::labels,
+                size: <$family>::size,
+            },)+]
+        };
+    };
+}
+
+macro_rules! dimension {
+    () => {
+        None
+    };
+    ($name:literal) => {
+        Some($name)
     };
 }
 
@@ -110,9 +151,9 @@ catalogue! {
     /// Answers, counted at their end.
     counter http_requests "modgate_http_requests_total": Counters<(Endpoint, Code, Outcome)>;
     /// Time from the request head to the last byte of the answer.
-    histogram http_request_seconds "modgate_http_request_duration_seconds": Histograms<(Endpoint, CodeClass)>, in SERVE;
+    histogram http_request_seconds "modgate_http_request_duration_seconds": Histograms<Served>, in SERVE;
     /// Time from the request head to the first byte of the answer.
-    histogram http_first_byte_seconds "modgate_http_first_byte_seconds": Histograms<(Endpoint,)>, in SERVE;
+    histogram http_first_byte_seconds "modgate_http_first_byte_seconds": Histograms<(Endpoint, Answer)>, in SERVE;
     /// Body bytes sent for an answer.
     histogram http_response_bytes "modgate_http_response_size_bytes": Histograms<(Endpoint,)>, in SIZE;
     /// Requests being served, their bodies included.
@@ -177,6 +218,20 @@ catalogue! {
     gauge audit_checkpoint "modgate_audit_last_checkpoint_timestamp_seconds": Gauges<()>;
     /// Traces, by whether they are exported.
     counter sampling "modgate_telemetry_sampling_total": Counters<(Sampling,)>;
+    /// Spans, by what became of them on their way to the collector; all 0 without one.
+    counter telemetry_items "modgate_telemetry_items_total": Counters<(Signal, Exported)>;
+    /// Spans that wait for the collector.
+    gauge telemetry_queue "modgate_telemetry_queue_length": Gauges<(Signal,)>;
+    /// Spans that may wait; more are dropped and counted.
+    gauge telemetry_capacity "modgate_telemetry_queue_capacity": Gauges<(Signal,)>;
+    /// Time of one export to the collector.
+    histogram telemetry_export_seconds "modgate_telemetry_export_duration_seconds": Histograms<(Signal,)>, in SERVE;
+    /// Lines the application has logged, by level; access lines are not among them.
+    counter log_events "modgate_log_events_total": Counters<(Level,)>;
+    /// Memory this process may use: the limit of its control group, or what the machine has.
+    gauge memory_limit "modgate_memory_limit_bytes": Gauges<()>;
+    /// End of validity of the listener's certificate, in seconds since 1970; 0 without TLS.
+    gauge certificate_not_after "modgate_tls_certificate_not_after_timestamp_seconds": Gauges<()>;
     /// Access log lines that were lost because standard output was too slow.
     counter log_dropped "modgate_log_lines_dropped_total": Counters<()>;
     /// Whether the gateway is ready to serve.
@@ -187,7 +242,7 @@ catalogue! {
 
 catalogue! {
     /// The metrics of one upstream; the label `upstream` is its configured name.
-    UpstreamMetrics, UPSTREAM_ENTRIES:
+    UpstreamMetrics, UPSTREAM_ENTRIES by "upstream":
     /// Attempts at an upstream, by what became of them.
     counter attempts "modgate_upstream_requests_total": Counters<(Attempt,)>;
     /// Time of an attempt at an upstream, to its first byte and to its last.
@@ -229,45 +284,44 @@ catalogue! {
 
 catalogue! {
     /// Which build this is.
-    BuildMetrics, BUILD_ENTRIES:
+    BuildMetrics, BUILD_ENTRIES by "version":
     /// Always 1; the labels say which build this is.
     gauge info "modgate_build_info": Gauges<()>;
 }
 
 /// The whole catalogue, for the page of metrics and for the contracts.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
-    ENTRIES.iter().chain(UPSTREAM_ENTRIES).chain(REDIS_ENTRIES).chain(BUILD_ENTRIES)
+    let ours = ENTRIES.iter().chain(UPSTREAM_ENTRIES).chain(REDIS_ENTRIES);
+    ours.chain(BUILD_ENTRIES).chain(PAGE_ENTRIES)
 }
 
-/// The metrics page: renders every series.
-#[derive(Clone)]
-pub struct Page {
-    handle: PrometheusHandle,
-    recorder: Arc<PrometheusRecorder>,
-    process: Collector,
+/// What the page itself adds, and the kernel's numbers.
+const PAGE_ENTRIES: &[Entry] = &[
+    plain(page::SERIES, "gauge", "Lines of this page: series, and buckets of histograms."),
+    plain(process::CPU, "counter", "Total user and system CPU time spent in seconds."),
+    plain("process_resident_memory_bytes", "gauge", "Resident memory size in bytes."),
+    plain("process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes."),
+    plain("process_virtual_memory_max_bytes", "gauge", "Maximum amount of virtual memory."),
+    plain("process_open_fds", "gauge", "Number of open file descriptors."),
+    plain("process_max_fds", "gauge", "Maximum number of open file descriptors."),
+    plain("process_threads", "gauge", "Number of OS threads in the process."),
+    plain("process_start_time_seconds", "gauge", "Start time of the process since 1970."),
+];
+
+const fn plain(name: &'static str, kind: &'static str, help: &'static str) -> Entry {
+    Entry { name, kind, help, ladder: None, dimension: None, labels: Vec::new, size: || 1 }
 }
 
-impl fmt::Debug for Page {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("the page of metrics")
-    }
-}
+/// How many configured names of a kind become label values; the rest share one.
+const NAMES_LIMIT: usize = 32;
+/// What the rest is called.
+const OTHER: &str = "_other";
 
 impl Page {
-    /// The page in Prometheus text format 0.0.4, the process's own numbers (`process_…`) included.
-    pub fn render(&self) -> String {
-        metrics::with_local_recorder(self.recorder.as_ref(), || self.process.collect());
-        self.handle.render()
-    }
-
     /// Registers what is a Redis'.
     pub(in crate::telemetry) fn redis(&self) -> RedisMetrics {
-        RedisMetrics::register(self.recorder.as_ref(), &[])
-    }
-
-    /// Moves histogram samples into their buckets; called every few seconds, or they pile up.
-    pub fn upkeep(&self) {
-        self.handle.run_upkeep();
+        let on = Registry { recorder: self.recorder.as_ref(), exemplars: &self.exemplars };
+        RedisMetrics::register(&on, &[])
     }
 }
 
@@ -283,16 +337,22 @@ pub(in crate::telemetry) fn install(
         }
     }
     let recorder = builder.build_recorder();
-    let process = Collector::default();
+    let (process, exemplars) = (Collector::default(), Exemplars::default());
     metrics::with_local_recorder(&recorder, || process.describe());
-    let metrics = Metrics::register(&recorder, &[]);
+    let on = Registry { recorder: &recorder, exemplars: &exemplars };
+    let metrics = Metrics::register(&on, &[]);
     let build = [("version", env!("CARGO_PKG_VERSION").to_owned())];
-    BuildMetrics::register(&recorder, &build).info.set((), 1.0);
+    BuildMetrics::register(&on, &build).info.set((), 1.0);
     let each = upstreams
         .iter()
-        .map(|name| UpstreamMetrics::register(&recorder, &[("upstream", name.clone())]))
+        .enumerate()
+        .map(|(place, name)| {
+            // registering the same series again gives the same series
+            let shown = if place < NAMES_LIMIT { name.clone() } else { OTHER.to_owned() };
+            UpstreamMetrics::register(&on, &[("upstream", shown)])
+        })
         .collect();
-    let page = Page { handle: recorder.handle(), recorder: Arc::new(recorder), process };
+    let page = Page { handle: recorder.handle(), recorder: Arc::new(recorder), process, exemplars };
     Ok((metrics, each, page))
 }
 
@@ -303,7 +363,8 @@ mod tests {
     #[test]
     fn names_say_their_unit_and_help_is_a_sentence() {
         for entry in entries() {
-            assert!(entry.name.starts_with("modgate_"), "{}", entry.name);
+            let ours = entry.name.starts_with("modgate_") || entry.name.starts_with("process_");
+            assert!(ours, "{}", entry.name);
             assert_eq!(entry.kind == "counter", entry.name.ends_with("_total"), "{}", entry.name);
             if entry.kind == "histogram" {
                 let unit = entry.name.ends_with("_seconds") || entry.name.ends_with("_bytes");
@@ -316,7 +377,7 @@ mod tests {
     #[test]
     fn every_series_is_on_the_page_from_the_first_scrape() {
         let (_, _, page) = install(&["athens".to_owned()]).unwrap();
-        let page = page.render();
+        let page = page.render(page::Format::Text);
         let optional = |entry: &Entry| REDIS_ENTRIES.iter().any(|one| one.name == entry.name);
         let always = entries().filter(|entry| !optional(entry));
         for entry in always.filter(|entry| entry.kind != "histogram") {
@@ -326,5 +387,34 @@ mod tests {
             page.contains("modgate_upstream_requests_total{upstream=\"athens\",result=\"dns\"} 0")
         );
         assert!(!page.contains("quantile="));
+    }
+
+    /// Four upstreams are an ordinary deployment; as many as are named at all are the ceiling.
+    #[test]
+    fn the_page_keeps_its_budget_and_the_catalogue_counts_its_lines() {
+        let names: Vec<_> = (0..40).map(|number| format!("upstream-{number}")).collect();
+        for (count, budget) in [(4, 5000), (40, 20_000)] {
+            let (_, _, page) = install(names.get(..count).unwrap()).unwrap();
+            let _redis = page.redis();
+            let page = page.render(page::Format::Text);
+            let lines: Vec<_> =
+                page.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+            assert!(lines.len() <= budget, "{count} upstreams: {} lines", lines.len());
+            let named = count.min(NAMES_LIMIT + 1);
+            for entry in entries() {
+                let ours = |line: &&&str| {
+                    let name = line.split(['{', ' ']).next().unwrap_or_default();
+                    let part = name.strip_prefix(entry.name);
+                    part.is_some_and(|rest| ["", "_bucket", "_sum", "_count"].contains(&rest))
+                };
+                let dimension = if entry.dimension == Some("upstream") { named } else { 1 };
+                assert_eq!(
+                    lines.iter().filter(ours).count(),
+                    entry.lines(dimension),
+                    "{}",
+                    entry.name
+                );
+            }
+        }
     }
 }

@@ -22,6 +22,7 @@ use crate::goproxy::artifact::Endpoint;
 use crate::head::Head;
 use crate::head::Method;
 use crate::head::Transport;
+use crate::telemetry::exemplars::Sighting;
 use crate::telemetry::labels::Attempt;
 use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
@@ -30,8 +31,12 @@ use crate::telemetry::labels::Decision;
 use crate::telemetry::labels::Tier;
 use crate::telemetry::labels::policy::DecisionReason;
 use crate::telemetry::observed::Observed;
+use crate::telemetry::trace::Closed;
 use crate::telemetry::trace::Stage;
 use crate::telemetry::trace::Trace;
+use crate::telemetry::trace::late::Late;
+use crate::telemetry::trace::late::Passage;
+use crate::telemetry::trace::late::Times;
 
 /// What was learnt about a request, however far it got. Absent means the stage was not reached.
 #[derive(Debug, Clone, Default)]
@@ -111,6 +116,7 @@ struct Inner {
     started: Instant,
     clock: Arc<dyn Clock>,
     facts: Mutex<Facts>,
+    passages: Mutex<Vec<Passage>>,
 }
 
 /// One request's record. Clones are the same record, so that a fill can note what it does for its leader.
@@ -137,6 +143,7 @@ impl Record {
             started: clock.instant(),
             clock,
             facts: Mutex::new(Facts::default()),
+            passages: Mutex::new(Vec::new()),
         }))
     }
 
@@ -174,6 +181,11 @@ impl Record {
         outcome: &Result<T, E>,
     ) {
         let took = self.0.clock.instant().saturating_duration_since(begun);
+        self.passages().push(Passage {
+            stage,
+            begun: begun.saturating_duration_since(self.0.started),
+            took,
+        });
         let mut facts = self.lock();
         facts.stages.push((stage, took));
         match outcome {
@@ -206,6 +218,28 @@ impl Record {
 
     fn lock(&self) -> MutexGuard<'_, Facts> {
         self.0.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn passages(&self) -> MutexGuard<'_, Vec<Passage>> {
+        self.0.passages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Exports the request that just ended, though it was not sampled.
+    pub(in crate::telemetry) fn export_late(
+        &self,
+        late: &Late,
+        why: &'static str,
+        closed: &Closed<'_>,
+    ) {
+        let passages = self.passages();
+        let (received, took) = (self.received(), self.elapsed());
+        late.export(self.trace(), closed, &Times { why, received, took, passages: &passages });
+    }
+
+    /// This request's trace, for an exemplar; none if the trace does not leave the process.
+    pub fn sighting(&self) -> Option<Sighting> {
+        let trace = self.trace().exported().then(|| self.trace().id())?;
+        Some(Sighting { trace, at: self.0.clock.now() })
     }
 
     /// A time-ordered id, unique to this request.

@@ -1,19 +1,24 @@
-//! Trace ids for every request, spans for the sampled ones, and the OTLP pipeline they leave through.
+//! Trace ids for every request, and spans for those that are exported.
 
-use std::time::Duration;
+pub mod context;
+pub mod export;
+pub mod late;
+pub mod sampler;
 
-use opentelemetry::KeyValue;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use opentelemetry::trace::SpanContext;
 use opentelemetry::trace::SpanId;
+use opentelemetry::trace::Status;
 use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry::trace::TraceId;
-use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::WithExportConfig as _;
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SdkTracer;
-use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use uuid::Uuid;
+
+use crate::telemetry::labels::Attempt;
+use crate::telemetry::labels::Label as _;
+use crate::telemetry::labels::Tier;
 
 /// A part of the journey that is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +55,14 @@ impl Stage {
 }
 
 /// One request's place in a trace.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Trace {
     id: TraceId,
     span_id: SpanId,
     root: Span,
+    /// A caller's own trace that is not continued, because anybody could have written it.
+    linked: Option<SpanContext>,
+    late: AtomicBool,
 }
 
 impl Trace {
@@ -63,9 +71,18 @@ impl Trace {
         self.id.to_string()
     }
 
-    /// Whether the trace is exported.
+    pub(in crate::telemetry) fn id(&self) -> TraceId {
+        self.id
+    }
+
+    /// Whether spans are built while the request goes on.
     pub fn sampled(&self) -> bool {
         !self.root.is_none()
+    }
+
+    /// Whether the trace leaves the process: sampled, or exported after all.
+    pub fn exported(&self) -> bool {
+        self.sampled() || self.late.load(Ordering::Relaxed)
     }
 
     /// The `traceparent` we tell callers and upstreams (W3C trace context, version 00).
@@ -74,17 +91,21 @@ impl Trace {
         format!("00-{}-{}-{flags}", self.id, self.span_id)
     }
 
-    /// The root span; a span that does nothing if the trace is not exported.
+    /// The root span; a span that does nothing if the trace is not sampled.
     pub fn root(&self) -> &Span {
         &self.root
     }
 
-    /// Attributes of the root span, told when the record closes.
-    pub fn describe(&self, pairs: &[(&'static str, Option<String>)]) {
-        for (name, value) in pairs {
+    /// What the root span is called, what became of it, and its attributes; told when the record closes.
+    pub fn describe(&self, closed: &Closed<'_>) {
+        self.root.context().span().update_name(closed.name.to_owned());
+        for (name, value) in closed.attributes {
             if let Some(value) = value {
                 self.root.set_attribute(*name, value.clone());
             }
+        }
+        if closed.failed {
+            self.root.set_status(Status::error(""));
         }
     }
 
@@ -110,123 +131,46 @@ impl Trace {
     }
 }
 
+/// What the root span says when its request has ended.
+#[derive(Debug)]
+pub struct Closed<'a> {
+    /// Method and endpoint: never a path.
+    pub name: &'a str,
+    /// Whether we are at fault: a 5xx, or a body that broke on our side.
+    pub failed: bool,
+    /// Names and values; absent ones are not told.
+    pub attributes: &'a [(&'static str, Option<String>)],
+}
+
+/// A span for a look into a tier, below the stage that looks; none where the stage has none.
+pub fn tier_span(tier: Tier) -> Span {
+    if Span::current().is_none() {
+        return Span::none();
+    }
+    tracing::info_span!(target: TARGET, "cache get", modgate.cache.tier = tier.text())
+}
+
+/// A span for one attempt at an upstream, below the stage that makes it; none where the stage has none.
+pub fn attempt_span(upstream: &str, tried: u32) -> Span {
+    if Span::current().is_none() {
+        return Span::none();
+    }
+    tracing::info_span!(
+        target: TARGET, "attempt", otel.kind = "client", upstream.name = upstream,
+        http.request.resend_count = tried, error.type = tracing::field::Empty
+    )
+}
+
+/// Says in its span what became of an attempt. An absence is an answer of the protocol, not an error.
+pub fn attempt_ended(span: &Span, attempt: Attempt) {
+    match attempt {
+        Attempt::Success | Attempt::NotFound | Attempt::Gone => {}
+        kind => {
+            span.record("error.type", kind.text());
+            span.set_status(Status::error(""));
+        }
+    }
+}
+
 /// The target of every span of ours; the OTLP layer takes no other.
 pub(in crate::telemetry) const TARGET: &str = "modgate::trace";
-
-/// Draws ids, and by them whether a trace is exported.
-#[derive(Debug, Clone, Copy)]
-pub struct Sampler {
-    ratio: f64,
-}
-
-impl Sampler {
-    /// Exports this share of traces, from 0.0 (none; what is used without an OTLP endpoint) to 1.0.
-    pub fn new(ratio: f64) -> Self {
-        Self { ratio: ratio.clamp(0.0, 1.0) }
-    }
-
-    pub(in crate::telemetry) fn begin(self, method: &'static str) -> Trace {
-        let (id, span_id) = draw();
-        if !self.samples(id) {
-            return Trace { id, span_id, root: Span::none() };
-        }
-        let root = tracing::info_span!(
-            target: TARGET, parent: None, "request", otel.name = method, otel.kind = "server"
-        );
-        let context = root.context();
-        let span = context.span();
-        let told = span.span_context();
-        if told.is_valid() {
-            return Trace { id: told.trace_id(), span_id: told.span_id(), root };
-        }
-        Trace { id, span_id, root: Span::none() }
-    }
-
-    /// By the low 63 bits of the id against the ratio, as OpenTelemetry's own ratio sampler does.
-    fn samples(self, id: TraceId) -> bool {
-        let low = id.to_bytes().last_chunk().copied().unwrap_or_default();
-        let drawn = u64::from_be_bytes(low) >> 1;
-        #[expect(clippy::cast_precision_loss, reason = "a ratio needs no 64 bits")]
-        let share = drawn as f64 / (1_u64 << 63) as f64;
-        share < self.ratio
-    }
-}
-
-/// Random ids. A version 4 UUID has fixed bits in its bytes 6 and 8, which would bias the ratio: they are left out.
-fn draw() -> (TraceId, SpanId) {
-    let mut random = [Uuid::new_v4(), Uuid::new_v4()].into_iter().flat_map(|uuid| {
-        let bytes = uuid.into_bytes().into_iter().enumerate();
-        bytes.filter(|(place, _)| !matches!(place, 6 | 8)).map(|(_, byte)| byte)
-    });
-    let mut next = |byte: &mut u8| *byte = random.next().unwrap_or_default();
-    let (mut trace, mut span) = ([0; 16], [0; 8]);
-    trace.iter_mut().for_each(&mut next);
-    span.iter_mut().for_each(&mut next);
-    (TraceId::from_bytes(trace), SpanId::from_bytes(span))
-}
-
-/// The pipeline that sends spans to a collector by OTLP over HTTP; ended by [`Exporter::shut_down`].
-#[derive(Debug, Clone)]
-pub struct Exporter {
-    provider: SdkTracerProvider,
-}
-
-impl Exporter {
-    /// Starts the pipeline. `endpoint` is the collector's base URL; `/v1/traces` is added. `node` names this
-    /// instance. Must not be called on an async runtime: its client has a thread of its own.
-    pub fn start(
-        endpoint: &str,
-        node: &str,
-    ) -> Result<Self, opentelemetry_otlp::ExporterBuildError> {
-        let exporter = opentelemetry_otlp::SpanExporter::builder()
-            .with_http()
-            .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
-            .with_timeout(EXPORT_TIMEOUT)
-            .build()?;
-        let resource = Resource::builder()
-            .with_service_name("modgate")
-            .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-            .with_attribute(KeyValue::new("service.instance.id", node.to_owned()))
-            .build();
-        let provider = SdkTracerProvider::builder()
-            .with_batch_exporter(exporter)
-            .with_resource(resource)
-            .build();
-        Ok(Self { provider })
-    }
-
-    pub(in crate::telemetry) fn tracer(&self) -> SdkTracer {
-        self.provider.tracer("modgate")
-    }
-
-    /// Sends what is left and ends the pipeline. Blocking, a few seconds at most.
-    pub fn shut_down(&self) {
-        if let Err(error) = self.provider.shutdown() {
-            tracing::warn!(%error, "spans were lost at the end");
-        }
-    }
-}
-
-/// A collector that takes longer is treated as gone; the batch is lost, not the request.
-const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn without_a_subscriber_every_request_has_ids_and_no_span() {
-        let trace = Sampler::new(1.0).begin("GET");
-        assert!(!trace.sampled());
-        assert_eq!(trace.trace_id().len(), 32);
-        assert!(trace.traceparent().ends_with("-00"));
-        assert!(trace.span(Stage::Fetch).is_none());
-    }
-
-    #[test]
-    fn the_ratio_is_kept() {
-        let sampler = Sampler::new(0.25);
-        let drawn = (0..8000).filter(|_| sampler.samples(draw().0)).count();
-        assert!((1700..2300).contains(&drawn), "{drawn}");
-    }
-}

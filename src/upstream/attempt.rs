@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::breaker::Condition;
 use crate::breaker::Verdict;
@@ -13,6 +14,8 @@ use crate::telemetry::labels::Attempt;
 use crate::telemetry::observed::Observed;
 use crate::telemetry::record::Facts;
 use crate::telemetry::record::Record;
+use crate::telemetry::trace::attempt_ended;
+use crate::telemetry::trace::attempt_span;
 use crate::upstream::Upstream;
 use crate::upstream::UpstreamError;
 use crate::upstream::care;
@@ -105,7 +108,7 @@ impl<'a> Asking<'a> {
         loop {
             self.keep_quiet().await?;
             tried += 1;
-            let error = match self.once().await {
+            let error = match self.once(tried).await {
                 Ok(fetched) => return Ok(fetched),
                 Err(error) => error,
             };
@@ -130,7 +133,7 @@ impl<'a> Asking<'a> {
         Ok(())
     }
 
-    async fn once(&self) -> Result<Fetched, SourceError> {
+    async fn once(&self, tried: u32) -> Result<Fetched, SourceError> {
         let care = &self.upstream.care;
         let Some(mut pass) = care.breaker.attempt() else {
             return Err(self.unasked(SourceError::Resting));
@@ -139,9 +142,12 @@ impl<'a> Asking<'a> {
         pass.presume(Verdict::Silent);
         let begun = Instant::now();
         let unheard = Unheard { care, record: self.record, begun };
-        let outcome = self.upstream.source.fetch(self.request, self.record, self.until).await;
+        let span = attempt_span(care.name(), tried - 1);
+        let asked = self.upstream.source.fetch(self.request, self.record, self.until);
+        let outcome = asked.instrument(span.clone()).await;
         unheard.heard();
         let word = outcome.as_ref().map_or_else(SourceError::attempt, |_| Attempt::Success);
+        attempt_ended(&span, word);
         pass.end(care::verdict(word));
         care.tell();
         match outcome {

@@ -21,7 +21,8 @@ use crate::head::Peer;
 use crate::head::Transport;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::Attempt;
-use crate::telemetry::trace::Sampler;
+use crate::telemetry::page::Format;
+use crate::telemetry::trace::sampler::Sampler;
 use crate::upstream::Chain;
 use crate::upstream::Upstream;
 use crate::upstream::care::Bounds;
@@ -115,7 +116,7 @@ async fn an_attempt_that_its_caller_gives_up_is_counted_so_and_blames_nobody() {
         assert_eq!(record.facts().attempt, Some(Attempt::ClientClosed));
     }
     assert_eq!(care.breaker.condition(), Condition::Closed);
-    let page = telemetry.page().render();
+    let page = telemetry.page().render(Format::Text);
     let counted = "modgate_upstream_requests_total{upstream=\"only\",result=\"client_closed\"} 5";
     assert!(page.contains(counted), "{page}");
     assert!(page.contains("modgate_upstream_requests_in_flight{upstream=\"only\"} 0"), "{page}");

@@ -44,7 +44,7 @@ use modgate::sumdb::Verified;
 use modgate::sumdb::verifier::Verifier;
 use modgate::tasks::Tasks;
 use modgate::telemetry::Telemetry;
-use modgate::telemetry::trace::Sampler;
+use modgate::telemetry::trace::sampler::Sampler;
 
 const KEYS: usize = 5_000;
 const BODY_BYTES: usize = 8_000;

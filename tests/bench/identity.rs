@@ -44,7 +44,7 @@ use modgate::identity::token::TokenFile;
 use modgate::identity::token::Tokens;
 use modgate::tasks::Tasks;
 use modgate::telemetry::Telemetry;
-use modgate::telemetry::trace::Sampler;
+use modgate::telemetry::trace::sampler::Sampler;
 use serde_json::json;
 
 fn main() {

@@ -38,7 +38,7 @@ use modgate::policy::Sources;
 use modgate::policy::draft::Draft;
 use modgate::policy::gates::Circumstances;
 use modgate::telemetry::Telemetry;
-use modgate::telemetry::trace::Sampler;
+use modgate::telemetry::trace::sampler::Sampler;
 
 const MODEL: &str = include_str!("../../policies/model.conf");
 /// The last size is the one at which an index could grow tired.

@@ -1,17 +1,21 @@
 //! The harness: it starts what a promise needs, speaks the domain, and stops what it started by its own id.
 
 pub(crate) mod authority;
+pub(crate) mod cable;
 pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod collector;
 pub(crate) mod disk;
 pub(crate) mod fault;
+pub(crate) mod faults;
 pub(crate) mod gateway;
 pub(crate) mod go;
 pub(crate) mod issuer;
 pub(crate) mod load;
 pub(crate) mod log;
+pub(crate) mod monitoring;
 pub(crate) mod nginx;
+pub(crate) mod panels;
 pub(crate) mod redis;
 pub(crate) mod s3;
 pub(crate) mod slapd;

@@ -18,13 +18,16 @@ use crate::fault::Kind;
 use crate::gateway::account::Accounts;
 use crate::goproxy::artifact::Endpoint;
 use crate::telemetry::Telemetry;
+use crate::telemetry::labels::Answer;
 use crate::telemetry::labels::AuthResult;
 use crate::telemetry::labels::Code;
 use crate::telemetry::labels::Decision;
 use crate::telemetry::labels::Label;
 use crate::telemetry::labels::Outcome;
+use crate::telemetry::product::Served;
 use crate::telemetry::record::Facts;
 use crate::telemetry::record::Record;
+use crate::telemetry::trace::Closed;
 use crate::telemetry::trace::Stage;
 
 /// A closed record: everything there is to say.
@@ -59,7 +62,8 @@ impl Account {
         metrics.http_in_flight.add((), -1.0);
         metrics.http_requests.count((endpoint, self.code, self.outcome));
         let seconds = self.took.as_secs_f64();
-        metrics.http_request_seconds.observe((endpoint, self.code.class()), seconds);
+        let served = Served(endpoint, self.code.class(), Answer::of(self.facts.cache));
+        metrics.http_request_seconds.observe_seen(served, seconds, self.record.sighting());
         #[expect(clippy::cast_precision_loss, reason = "a histogram takes floats")]
         metrics.http_response_bytes.observe((endpoint,), self.sent as f64);
         if let Some((decision, reason)) = self.facts.decision {
@@ -74,11 +78,7 @@ impl Account {
         }
     }
 
-    pub(in crate::gateway::account) fn trace(&self) {
-        let root = self.record.trace().root();
-        if root.is_none() {
-            return;
-        }
+    pub(in crate::gateway::account) fn trace(&self, telemetry: &Telemetry) {
         let facts = &self.facts;
         let pairs = [
             ("http.response.status_code", Some(self.code.text().to_owned())),
@@ -90,10 +90,19 @@ impl Account {
             ("upstream.name", facts.upstream.clone()),
             ("upstream.result", facts.attempt.map(|word| word.text().to_owned())),
             ("cache.result", facts.cache.map(|found| found.text().to_owned())),
+            ("upstream.result", facts.attempt.map(|kind| kind.text().to_owned())),
+            ("outcome", Some(self.outcome.text().to_owned())),
             ("error.type", facts.fault.map(|kind| kind.word().to_owned())),
             ("record.id", Some(self.record.id().to_string())),
         ];
-        self.record.trace().describe(&pairs);
+        telemetry.ended(
+            &self.record,
+            &Closed {
+                name: &format!("{} {}", self.record.method().word(), self.endpoint().word()),
+                failed: self.code.number() >= 500 || self.outcome == Outcome::BodyError,
+                attributes: &pairs,
+            },
+        );
     }
 
     /// The stable name of what happened.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::clock::ManualClock;
 use crate::telemetry::Telemetry;
-use crate::telemetry::trace::Sampler;
+use crate::telemetry::trace::sampler::Sampler;
 use aws_lc_rs::signature::Ed25519KeyPair;
 use aws_lc_rs::signature::KeyPair as _;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! A collector of traces: takes OTLP over HTTP and keeps what it is given, unpacked.
+//! A collector of traces: takes OTLP over HTTP, keeps what it is given, and gives it back as spans.
 
 use std::io::BufRead as _;
 use std::io::BufReader;
@@ -10,11 +10,41 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::Mutex;
 
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use prost::Message as _;
+
+/// A span as the tests speak of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Span {
+    pub(crate) name: String,
+    /// 32 hex digits.
+    pub(crate) trace: String,
+    /// 16 hex digits.
+    pub(crate) id: String,
+    /// The same; empty for a root.
+    pub(crate) parent: String,
+    /// Whole traces that it points to.
+    pub(crate) links: Vec<String>,
+    pub(crate) attributes: Vec<(String, String)>,
+    pub(crate) failed: bool,
+    pub(crate) nanos: u64,
+}
+
+impl Span {
+    /// An attribute's value; empty where there is none.
+    pub(crate) fn attribute(&self, name: &str) -> &str {
+        let found = self.attributes.iter().find(|(known, _)| known == name);
+        found.map_or("", |(_, value)| value)
+    }
+}
+
 /// A collector on a free loopback port; it lives as long as the process.
 #[derive(Debug)]
 pub(crate) struct Collector {
     address: SocketAddr,
-    bodies: Arc<Mutex<Vec<u8>>>,
+    bodies: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Collector {
@@ -41,11 +71,54 @@ impl Collector {
 
     /// Everything that came, one body after the other.
     pub(crate) fn bodies(&self) -> Vec<u8> {
-        self.bodies.lock().unwrap().clone()
+        self.bodies.lock().unwrap().concat()
     }
 }
 
-fn take(stream: &TcpStream, bodies: &Mutex<Vec<u8>>) -> std::io::Result<()> {
+impl Collector {
+    /// Every span that came.
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        let bodies = self.bodies.lock().unwrap().clone();
+        let mut spans = Vec::new();
+        for body in bodies {
+            let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
+            let scopes = request.resource_spans.into_iter().flat_map(|one| one.scope_spans);
+            spans.extend(scopes.flat_map(|scope| scope.spans).map(|span| Span {
+                name: span.name,
+                trace: hex(&span.trace_id),
+                id: hex(&span.span_id),
+                parent: hex(&span.parent_span_id),
+                links: span.links.iter().map(|link| hex(&link.trace_id)).collect(),
+                attributes: span.attributes.into_iter().map(pair).collect(),
+                failed: span.status.is_some_and(|status| status.code == 2),
+                nanos: span.end_time_unix_nano - span.start_time_unix_nano,
+            }));
+        }
+        spans
+    }
+
+    /// The spans of one trace.
+    pub(crate) fn trace(&self, id: &str) -> Vec<Span> {
+        self.spans().into_iter().filter(|span| span.trace == id).collect()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn pair(pair: KeyValue) -> (String, String) {
+    let value = pair.value.and_then(|value| value.value);
+    let text = match value {
+        Some(Value::StringValue(text)) => text,
+        Some(Value::IntValue(number)) => number.to_string(),
+        Some(Value::BoolValue(flag)) => flag.to_string(),
+        other => format!("{other:?}"),
+    };
+    (pair.key, text)
+}
+
+fn take(stream: &TcpStream, bodies: &Mutex<Vec<Vec<u8>>>) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut out = stream.try_clone()?;
     loop {
@@ -71,7 +144,7 @@ fn take(stream: &TcpStream, bodies: &Mutex<Vec<u8>>) -> std::io::Result<()> {
             flate2::read::GzDecoder::new(body.as_slice()).read_to_end(&mut plain)?;
             body = plain;
         }
-        bodies.lock().unwrap().extend_from_slice(&body);
+        bodies.lock().unwrap().push(body);
         out.write_all(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n",
         )?;

@@ -272,12 +272,23 @@ impl Gateway {
         self.ops_call("GET", path)
     }
 
+    /// The page with exemplars.
+    pub(crate) fn openmetrics(&self) -> String {
+        let accept = "Accept: application/openmetrics-text;version=1.0.0\r\n";
+        self.ops_ask("GET", "/metrics", accept).1
+    }
+
     /// Asks the operations listener with a method.
     pub(crate) fn ops_call(&self, method: &str, path: &str) -> (u16, String) {
+        self.ops_ask(method, path, "")
+    }
+
+    /// The same with more header lines, each ended by CRLF.
+    fn ops_ask(&self, method: &str, path: &str, more: &str) -> (u16, String) {
         use std::io::Read as _;
         use std::io::Write as _;
         let mut stream = std::net::TcpStream::connect(self.ops).unwrap();
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n")
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n{more}\r\n")
             .unwrap();
         let mut raw = Vec::new();
         stream.read_to_end(&mut raw).unwrap();
@@ -296,6 +307,14 @@ impl Gateway {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Lowers or raises the limit of descriptors to so many times those that are open (prlimit(1)).
+    pub(crate) fn limit_descriptors(&self, times: f64) {
+        let limit = format!("--nofile={:.0}:", self.metric("process_open_fds") * times);
+        let pid = self.child.id().to_string();
+        let done = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+        assert!(done.unwrap().success());
     }
 
     /// How many files and sockets the process holds open.

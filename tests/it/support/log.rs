@@ -26,7 +26,7 @@ use modgate::config::audit::FailureMode;
 use modgate::config::audit::Mode;
 use modgate::config::audit::Packing;
 use modgate::telemetry::Telemetry;
-use modgate::telemetry::trace::Sampler;
+use modgate::telemetry::trace::sampler::Sampler;
 
 /// The settings of an audit below a directory, for node `gw`.
 pub(crate) fn settings(directory: &Path) -> Settings {
