@@ -389,6 +389,7 @@ fn the_example_file_still_loads_with_every_setting_uncommented() {
         world.write(file, "x", 0o600);
     }
     std::fs::create_dir(world.path("policy")).unwrap();
+    std::fs::create_dir(world.path("candidate")).unwrap();
     let config = world.load().unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!((config.identity.jwt.len(), config.private.len()), (1, 1));
     assert_eq!(config.upstream.chain.len(), 2);

@@ -216,6 +216,9 @@ pub(crate) fn copy_policy(to: &std::path::Path, roles: &str) {
     }
     let path = to.join("roles.csv");
     let text = std::fs::read_to_string(&path).unwrap();
+    // a team is no more than its own rules here
+    let own = text.lines().filter(|line| !line.starts_with("g, role:"));
+    let text: String = own.map(|line| format!("{line}\n")).collect();
     std::fs::write(path, text + roles).unwrap();
 }
 

@@ -67,7 +67,9 @@ fn a_list_stands_in_while_no_upstream_can_be_asked_and_no_longer() {
 #[test]
 fn a_fault_is_never_remembered() {
     let (_tree, upstream) = world();
-    let gateway = Setup::over(&upstream.url()).with("[cache]\nabsent_ttl = \"1h\"\n").start();
+    // an upstream that fails this often would be left alone for a while
+    let settings = "[cache]\nabsent_ttl = \"1h\"\n\n[upstream]\nbreaker_failures = 100\n";
+    let gateway = Setup::over(&upstream.url()).with(settings).start();
     let client = gateway.client();
     for fault in [Instead::Status(500, "no"), Instead::Hang, Instead::Bytes(b"<html>".to_vec())] {
         for path in ["/example.com/lib/@v/v1.0.0.info", "/example.com/lib/@latest"] {

@@ -219,7 +219,8 @@ impl Gateway {
     pub(crate) fn audit(&self) -> Vec<Value> {
         let is_own = |event: &Value| {
             let name = event["event"].as_str().unwrap();
-            name.starts_with("audit.") || name == "config.reload"
+            let first_policy = name == "policy.activate" && event["detail"]["source"] == "start";
+            name.starts_with("audit.") || name == "config.reload" || first_policy
         };
         let events = self.records().into_iter();
         events.filter(|event| !is_own(event) && event["phase"] != "decided").collect()
