@@ -23,12 +23,15 @@ pub(in crate::cli) struct DenyCommand {
     /// Why: told to everybody who is refused
     #[arg(long, required_unless_present_any = ["list", "lift"])]
     reason: Option<String>,
-    /// Until when: a duration from now such as 4h or 7d [default: until it is lifted]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    /// Until when: a duration from now such as 4h or 7d, a date, or a time in UTC [default: until it is lifted]
+    #[arg(long, value_name = "TIME", value_parser = until_when)]
     until: Option<Duration>,
     /// List every emergency deny
     #[arg(long, conflicts_with_all = ["what", "reason", "until", "lift"])]
     list: bool,
+    /// With --list, print one JSON array
+    #[arg(long, requires = "list")]
+    json: bool,
     /// Lift one, by its id
     #[arg(long, value_name = "ID", conflicts_with_all = ["what", "reason", "until"])]
     lift: Option<String>,
@@ -45,7 +48,8 @@ impl DenyCommand {
             return say(&format!("{id} is lifted"));
         }
         let (Some(what), Some(reason)) = (self.what, self.reason) else {
-            return list(&denies.list()?);
+            let all = denies.list()?;
+            return if self.json { say(&serde_json::to_string_pretty(&all)?) } else { list(&all) };
         };
         let wanted = Wanted { what, reason, life: self.until };
         let deny = denies
@@ -54,6 +58,21 @@ impl DenyCommand {
         say(&format!("{}: {} is denied to everybody {}", deny.id, wanted.what, until(&deny)))
     }
 }
+
+/// How long from now: as a duration, or until a date (its first moment, UTC) or a time (RFC 3339, with Z).
+fn until_when(text: &str) -> Result<Duration, String> {
+    if let Ok(life) = humantime::parse_duration(text) {
+        return Ok(life);
+    }
+    let full = if text.len() == DATE_BYTES { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    let until = humantime::parse_rfc3339(&full).map_err(
+        |_| "write a duration such as 4h, a date such as 2027-01-31, or 2027-01-31T12:00:00Z",
+    )?;
+    until.duration_since(SystemClock.now()).map_err(|_| "that is over already".to_owned())
+}
+
+/// As in 2027-01-31.
+const DATE_BYTES: usize = 10;
 
 fn list(denies: &[Deny]) -> Result<(), Failure> {
     let now = SystemClock.unix_seconds();

@@ -109,8 +109,14 @@ impl Fetcher {
         hidden: &Version,
         record: &Record,
     ) -> Result<Retractions, Error> {
-        let gomod = match self.fetch(&permit.for_retractions(hidden), record).await {
+        let told = record.facts();
+        let fetched = self.fetch(&permit.for_retractions(hidden), record).await;
+        // the answer is the list: how the gateway came by what it shows to nobody is nobody's either
+        record.note(|facts| (facts.cache, facts.tier) = (told.cache, told.tier));
+        let gomod = match fetched {
             Ok(gomod) => gomod,
+            // of one that is only not held nobody knows what it retracts
+            Err(Error::NotHeld) => return Err(Error::NotHeld),
             Err(fault) if matches!(fault.kind(), Kind::NotFound | Kind::Gone) => {
                 return Ok(Retractions::default());
             }

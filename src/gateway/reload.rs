@@ -89,7 +89,7 @@ impl Gateway {
         let now = self.clock.unix_seconds();
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         self.telemetry.metrics().policy_last_reload_success_timestamp.set((), now as f64);
-        tracing::info!(revision = %new, %old, rules, denies, changes = changes.len(), "a policy is in force");
+        tracing::info!(revision = %new, %old, rules, denies = denies.len(), changes = changes.len(), "a policy is in force");
         for finding in findings {
             tracing::warn!(%finding, "the policy in force has an oddity");
         }
@@ -98,9 +98,14 @@ impl Gateway {
             .with("before", &**old)
             .with("source", source.text())
             .with("rules", rules.to_string())
-            .with("emergency_denies", denies.to_string())
+            .with("emergency_denies", denies.len().to_string())
             .with("expectations", expectations.to_string())
             .with("changes", told(changes));
+        let given = denies.iter().filter(|deny| {
+            changes.iter().any(|change| change.id == deny.id && change.what == "added")
+        });
+        let given: Vec<String> = given.take(CHANGES).map(ToString::to_string).collect();
+        let act = if given.is_empty() { act } else { act.with("denied", given.join("; ")) };
         self.accounts.administer(act);
     }
 

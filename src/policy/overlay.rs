@@ -1,5 +1,6 @@
 //! Emergency denies: rows that an operator puts over the reviewed files within a second. They only take away.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::clock::Clock;
+use crate::clock::rfc3339_seconds;
 use crate::kept::Kept;
 use crate::kept::KeptError;
 use crate::policy::loader::Origin;
@@ -35,6 +37,16 @@ pub struct Deny {
     /// When it was lifted, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifted: Option<u64>,
+}
+
+impl fmt::Display for Deny {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} {}@{}", self.id, self.module, self.versions)?;
+        if let Some(until) = self.until {
+            write!(out, " until {}", rfc3339_seconds(until))?;
+        }
+        write!(out, ": {}", self.reason)
+    }
 }
 
 impl Deny {

@@ -64,8 +64,8 @@ pub struct Activated {
     pub new: Arc<str>,
     /// How many rows it has.
     pub rules: usize,
-    /// How many of them are emergency denies.
-    pub denies: usize,
+    /// The emergency denies among them.
+    pub denies: Vec<Deny>,
     /// What differs, row by row.
     pub changes: Vec<Change>,
     /// What its lint says.
@@ -147,7 +147,7 @@ impl Policy {
         let (Some(checked), Some(denies)) = (known.good.clone(), &known.denies) else { return };
         match self.over(&checked.draft, denies) {
             Ok(snapshot) => {
-                reload.activated.push(self.activate(&snapshot, denies.len(), checked));
+                reload.activated.push(self.activate(&snapshot, denies.clone(), checked));
             }
             Err(rejected) => {
                 known.files_refused = Some(rejected.clone());
@@ -215,7 +215,7 @@ impl Policy {
             .map_err(|error| Rejected::at(PolicyReload::Parse, error.problems().to_vec()))
     }
 
-    fn activate(&self, new: &Arc<Snapshot>, denies: usize, checked: Checked) -> Activated {
+    fn activate(&self, new: &Arc<Snapshot>, denies: Vec<Deny>, checked: Checked) -> Activated {
         let old = self.snapshot.swap(Arc::clone(new));
         Activated {
             old: Arc::clone(old.revision()),

@@ -261,17 +261,28 @@ fn an_emergency_deny_is_in_force_within_a_moment_with_its_reason_and_its_end() {
         gateway.audited(1, "the activation", |event| event["event"] == "policy.activate");
     assert_eq!(activated[0]["detail"]["changes"], "rule deny-1 added");
     assert_eq!(activated[0]["detail"]["emergency_denies"], "1");
+    let denied = activated[0]["detail"]["denied"].as_str().unwrap();
+    assert!(denied.starts_with("deny-1 example.com/lib@<v1.2.0 until 20"), "{denied}");
+    assert!(denied.ends_with("Z: malware, SEC-7"), "{denied}");
     let (_, text) = run(&gateway, &["deny", "--list"]);
     assert!(text.contains("deny-1   holds    example.com/lib@<v1.2.0"), "{text}");
     for (arguments, why) in [
         (&["deny", "example.com//x", "--reason", "x"][..], "empty element"),
         (&["deny", "example.com/x@v1", "--reason", "x"], "versions are"),
         (&["deny", "example.com/x"], "--reason"),
+        (&["deny", "example.com/x", "--reason", "x", "--until", "yesterday"], "write a duration"),
+        (&["deny", "example.com/x", "--reason", "x", "--until", "2020-01-01"], "over already"),
         (&["deny", "--lift", "deny-9"], "there is no emergency deny deny-9"),
     ] {
         let (code, text) = run(&gateway, arguments);
         assert!(code != Some(0) && text.contains(why), "{arguments:?}: {text}");
     }
+    let (_, text) = run(&gateway, &["deny", "--list", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&listed[0]["id"], &listed[0]["versions"]), (&"deny-1".into(), &"<v1.2.0".into()));
+    let later = ["deny", "example.com/y", "--reason", "x", "--until", "2099-01-01"];
+    let (code, text) = run(&gateway, &later);
+    assert!(code == Some(0) && text.contains("until 2099-01-01T00:00:00Z"), "{text}");
     assert_eq!(run(&gateway, &["deny", "--lift", "deny-1"]).0, Some(0));
     until("it is lifted", || client.get("/example.com/lib/@v/v1.1.0.zip").status == 200);
 }

@@ -131,7 +131,7 @@ fn an_emergency_deny_is_in_force_at_the_next_look_and_ends_by_itself() {
     let life = Some(Duration::from_hours(1));
     world.denies.add(&wanted("example.com/Lib@<v1.4.2", life), &world.clock).unwrap();
     let activated = policy.reload(&world.clock).activated.pop().unwrap();
-    assert_eq!((activated.denies, activated.changes.len()), (1, 1));
+    assert_eq!((activated.denies.len(), activated.changes.len()), (1, 1));
     let refusal = decide(&policy, dev(), ZIP).unwrap_err();
     let public = refusal.public().into_owned();
     assert!(
