@@ -12,7 +12,7 @@ use crate::cli::complain;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::config::secret::Secret;
-use crate::config::upstream::private_networks;
+use crate::config::upstream::developers_networks;
 use crate::goproxy::proxylist::FallBack;
 use crate::goproxy::proxylist::ProxyList;
 use crate::goproxy::proxylist::ProxyTarget;
@@ -71,7 +71,7 @@ pub(in crate::cli) fn prepare(
         }
         // and may stand in the network of their company, which go would not ask about either
         if server.allow_networks.is_empty() {
-            server.allow_networks = private_networks();
+            server.allow_networks = developers_networks();
         }
     }
     let guide = guide(&config, &files)?;

@@ -437,9 +437,12 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// What `private` means in `allow_networks`.
-pub fn private_networks() -> Vec<IpNet> {
-    units::networks("private").unwrap_or_default()
+/// Where the proxies of a developer's own GOPROXY may stand: what `private` means in `allow_networks`, and the ranges set
+/// aside for documents and tests (RFC 5737, RFC 2544), in which a network that translates its way out shows public hosts.
+pub fn developers_networks() -> Vec<IpNet> {
+    let aside = ["192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"];
+    let words = ["private"].into_iter().chain(aside);
+    words.filter_map(|word| units::networks(word).ok()).flatten().collect()
 }
 
 /// A URL of one of the three schemes.
