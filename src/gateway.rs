@@ -15,7 +15,8 @@
 //!   again as a download of the version it turned out to be.
 //! * **A fill outlives its first caller.** It is a task of its own, and everybody who asks meanwhile waits for it.
 //! * **A fault is never a 404**, and nobody hears more of it than its [`Kind`] and a sentence.
-//! * **Every answer has a place in the audit before it begins**, and is accounted once, when it has ended.
+//! * **Every answer has a place in the audit before it begins**, and is accounted once, when it has ended. The body of a
+//!   private module leaves only after the record of its decision is written.
 //!
 //! **How it fails.** See [`respond`] for the only table from kinds to statuses.
 

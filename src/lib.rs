@@ -47,8 +47,10 @@
 //!   became a request, and cuts peers that read too slowly, which the framework has no time-out for.
 //! * **Two runtimes.** Listeners run on one event loop per worker; fills, hashing and inflating run on a multi-threaded
 //!   runtime of their own, behind [`tasks`]. A fill may block there without delaying an answer from memory.
-//! * **A place in the audit is reserved before an answer begins** and filled when it has ended. So one event tells the
-//!   whole story (bytes sent, hung up or not), and still nothing is served that could not be recorded.
+//! * **A place in the audit is reserved before an answer begins** and filled when it has ended, so that one record tells
+//!   what was really sent. The body of a private module waits for more: the record of its decision is written first.
+//! * **A policy is one immutable snapshot**, with everything it remembers: a new one is built and tried apart, then
+//!   swapped, so no decision of an old policy can answer for it. Conditions are looked at outside of what is remembered.
 //! * **One breaker for all peers** ([`breaker`]), below the stations that are blind to each other: a directory server and
 //!   an upstream differ in numbers only, and how somebody who comes and goes is left alone is worth getting right once.
 //! * **Listeners answer from the journey, never from a framework's router**: there is one parser of paths, ours, on the
