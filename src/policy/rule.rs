@@ -297,22 +297,27 @@ pub(in crate::policy) fn version_matches(asked: &str, range: &str) -> bool {
     if range == "*" {
         return true;
     }
-    let Ok(asked) = Version::parse(asked) else { return false };
+    // what is no version is below every limit, and meant by none
+    if !version::is_valid(asked) {
+        return false;
+    }
+    let parsed = || Version::parse(asked);
     match range {
-        "pseudo" => asked.is_pseudo(),
-        "prerelease" => asked.is_prerelease(),
-        range => bounds(range).all(|(side, limit)| within(&asked, side, limit)),
+        "pseudo" => parsed().is_ok_and(|version| version.is_pseudo()),
+        "prerelease" => parsed().is_ok_and(|version| version.is_prerelease()),
+        // without a copy: rows with limits are asked a hundred thousand times a second
+        range => bounds(range).all(|(side, limit)| within(asked, side, limit)),
     }
 }
 
-fn within(asked: &Version, side: Side, limit: &str) -> bool {
-    let than = version::compare(asked.as_str(), limit);
+fn within(asked: &str, side: Side, limit: &str) -> bool {
+    let than = version::compare(asked, limit);
     match side {
         Side::AtLeast => than.is_ge(),
         Side::AtMost => than.is_le(),
         Side::Above => than.is_gt(),
         Side::Below => than.is_lt(),
-        Side::Exactly => asked.as_str() == limit,
+        Side::Exactly => asked == limit,
     }
 }
 
