@@ -48,6 +48,8 @@ use crate::cache::lease::Taken;
 use crate::cache::tier::Tier;
 use crate::cache::tier::TierError;
 use crate::clock::Clock;
+use crate::content::validator::Validator;
+use crate::goproxy::artifact::Mutability;
 use crate::sumdb::Verified;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels;
@@ -82,6 +84,24 @@ pub struct Stale {
     entry: Entry,
 }
 
+impl Stale {
+    /// By what its upstream knows it again.
+    pub fn validator(&self) -> Option<&Validator> {
+        self.entry.validator.as_ref()
+    }
+}
+
+/// Content that was fetched, or found unchanged.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// The content.
+    pub verified: &'a Verified,
+    /// By what its upstream knows it again.
+    pub validator: Option<&'a Validator>,
+    /// What was held until now.
+    pub before: Option<&'a Stale>,
+}
+
 /// When stale content may be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Serve {
@@ -99,7 +119,7 @@ pub enum Lead {
     /// Fetch, for this node alone.
     Alone,
     /// Another node has fetched it meanwhile.
-    Found(Found),
+    Found(Box<Found>),
 }
 
 /// A 404 or 410 of an upstream, and its text if it had one that may be passed on.
@@ -272,7 +292,7 @@ impl Cache {
             Found::Stale(_) | Found::Nothing => Lead::Leads(lease),
             found => {
                 lease.succeeded();
-                Lead::Found(found)
+                Lead::Found(Box::new(found))
             }
         }
     }
@@ -286,28 +306,24 @@ impl Cache {
         })
     }
 
-    /// Puts verified content into every tier. `before` is what was held until now. A tier that fails is a warning: the
-    /// request has its content.
-    pub async fn store(
-        &self,
-        key: &Key,
-        verified: &Verified,
-        before: Option<&Stale>,
-        lease: Option<&Lease>,
-    ) {
+    /// Puts verified content into every tier. A tier that fails is a warning: the request has its content.
+    pub async fn store(&self, key: &Key, arrival: Arrival<'_>, lease: Option<&Lease>) {
+        let Arrival { verified, validator, before } = arrival;
         let now = self.clock.unix_seconds();
         let before = before.map(|stale| &stale.entry);
         let life = self.rules.freshness.life(before, verified.content().sum(), now);
         let fence = lease.map_or(0, Lease::token);
         let held = Held::Content(verified.clone());
-        self.put_everywhere(key, Entry { held, stored: now, life, fence }).await;
+        // what never changes is never asked for again
+        let validator = validator.filter(|_| key.mutability() == Mutability::Mutable).cloned();
+        self.put_everywhere(key, Entry { held, stored: now, life, fence, validator }).await;
     }
 
     /// An entry as it would be stored now, of content that nothing was held before.
     pub fn entry(&self, verified: &Verified) -> Entry {
         let (now, held) = (self.clock.unix_seconds(), Held::Content(verified.clone()));
         let life = self.rules.freshness.life(None, verified.content().sum(), now);
-        Entry { held, stored: now, life, fence: 0 }
+        Entry { held, stored: now, life, fence: 0, validator: None }
     }
 
     /// Remembers a 404 or 410 for a while.
@@ -315,7 +331,7 @@ impl Cache {
         let life = self.rules.freshness.absent.as_secs().max(1);
         let (stored, fence) = (self.clock.unix_seconds(), lease.map_or(0, Lease::token));
         let held = Held::Absence(absence);
-        self.put_everywhere(key, Entry { held, stored, life, fence }).await;
+        self.put_everywhere(key, Entry { held, stored, life, fence, validator: None }).await;
     }
 
     async fn put_everywhere(&self, key: &Key, entry: Entry) {

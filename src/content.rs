@@ -1,5 +1,7 @@
 //! Bytes whose length and SHA-256 are known, in memory or spooled to a file; not yet trusted by anybody.
 
+pub mod validator;
+
 use std::fmt;
 use std::fs::File;
 use std::io;

@@ -5,7 +5,8 @@
 //! **Rule.** A URL is made here, from a typed request and a configured origin, and from nothing else. A module path
 //! under a private prefix leaves only for the origins bound to that prefix; this is checked here, at the edge of
 //! the socket, whatever a station before thought. The caller's headers are never forwarded: what leaves is our
-//! user agent, `Accept-Encoding: identity`, `Via`, `traceparent`, and the credentials of that origin.
+//! user agent, `Accept-Encoding: identity`, `Via`, `traceparent`, the credentials of that origin, and the entity tag it
+//! gave us for what we hold.
 //!
 //! **Addresses.** A name leads to public addresses only, whatever the name service says, unless the configuration
 //! names other networks for that origin; an address that is written in a configured URL is configured. A machine that
@@ -32,6 +33,7 @@ use tokio::time::timeout_at;
 
 use crate::config::secret::Secret;
 use crate::egress::answer::Answer;
+use crate::egress::answer::Hop;
 use crate::egress::networks::Networks;
 use crate::egress::resolve::NotAllowed;
 use crate::egress::resolve::Resolver;
@@ -183,18 +185,26 @@ impl Origin {
         Ok(Self { settings: Arc::new(settings), instance, client: client.build()?, resolver })
     }
 
+    /// Its name and where it lies, for what must not outlive a change of either.
+    pub fn place(&self) -> String {
+        let base = &self.settings.base;
+        format!("{} {}{}", self.name(), base.origin().ascii_serialization(), base.path())
+    }
+
     /// The configured name.
     pub fn name(&self) -> &str {
         &self.settings.name
     }
 
-    /// Asks for what a typed request names. `traceparent` is sent along.
+    /// Asks for what a typed request names. `traceparent` is sent along, and `tag` as `If-None-Match`, though not where
+    /// a redirect leads: it was not given there.
     ///
     /// Cancel safety: dropping the future closes the connection or resets the stream.
     pub async fn get(
         &self,
         request: &Request,
         traceparent: &str,
+        tag: Option<&str>,
         deadlines: Deadlines,
     ) -> Result<Answer, EgressError> {
         self.guard(request)?;
@@ -202,11 +212,13 @@ impl Origin {
         let name =
             if request.module_path().is_some_and(private) { Name::Private } else { Name::Public };
         let mut url = self.url(request)?;
+        let (mut hop, mut said) = (Hop::First, Said { traceparent: Some(traceparent), tag });
         for _hop in 0..=REDIRECTS {
-            let response = self.ask(&url, Some(traceparent), deadlines).await?;
+            let response = self.ask(&url, said, deadlines).await?;
             if !is_redirect(response.status()) {
-                return Ok(Answer::new(response, deadlines.total));
+                return Ok(Answer::new(response, hop, deadlines.total));
             }
+            (hop, said.tag) = (Hop::Later, None);
             url = self.follow(&url, &response, name)?;
         }
         Err(EgressError::Redirect("more than ten redirects".to_owned()))
@@ -216,8 +228,8 @@ impl Origin {
     pub async fn knock(&self, deadlines: Deadlines) -> Result<Answer, EgressError> {
         let base = self.settings.base.as_str().trim_end_matches('/');
         let url = Url::parse(&format!("{base}/")).map_err(|_| EgressError::Url(base.to_owned()))?;
-        let response = self.ask(&url, None, deadlines).await?;
-        Ok(Answer::new(response, deadlines.total))
+        let response = self.ask(&url, Said::default(), deadlines).await?;
+        Ok(Answer::new(response, Hop::First, deadlines.total))
     }
 
     /// The check at the socket's edge: no private name to an origin that is not bound to it.
@@ -241,7 +253,7 @@ impl Origin {
     async fn ask(
         &self,
         url: &Url,
-        traceparent: Option<&str>,
+        said: Said<'_>,
         deadlines: Deadlines,
     ) -> Result<Response, EgressError> {
         let host = url.host_str().unwrap_or_default();
@@ -253,8 +265,11 @@ impl Origin {
             .get(url.clone())
             .header("accept-encoding", "identity")
             .header("via", format!("1.1 {}", self.instance.via));
-        if let Some(traceparent) = traceparent {
+        if let Some(traceparent) = said.traceparent {
             asked = asked.header("traceparent", traceparent);
+        }
+        if let Some(tag) = said.tag {
+            asked = asked.header("if-none-match", tag);
         }
         if let Some((name, password)) = &self.settings.basic
             && self.same_origin(url)
@@ -291,6 +306,13 @@ impl Origin {
             self.same_origin(&target) || named || any && name == Name::Public && !is_local(host);
         if allowed { Ok(target) } else { Err(shown()) }
     }
+}
+
+/// What is said to the other side beyond who we are.
+#[derive(Debug, Clone, Copy, Default)]
+struct Said<'a> {
+    traceparent: Option<&'a str>,
+    tag: Option<&'a str>,
 }
 
 /// Whether the name in a URL may be told to a host that was not configured by name.
@@ -361,7 +383,7 @@ mod tests {
         let outcome = runtime.block_on(async {
             let soon = Instant::now() + Duration::from_secs(5);
             let deadlines = Deadlines { first_byte: soon, total: soon };
-            origin.get(&request, "00-0-0-00", deadlines).await
+            origin.get(&request, "00-0-0-00", None, deadlines).await
         });
         !matches!(outcome, Err(EgressError::PrivateName { .. }))
     }

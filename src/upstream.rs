@@ -12,6 +12,9 @@
 //! a fault, since a 404 would send the module's name to the client's next proxy. A 404 whose text says that the
 //! upstream itself gave up (some proxies answer so) is a fault as well.
 //!
+//! **What is held** and can change is asked for with the tag its upstream gave it, which no other upstream hears. A 304
+//! to that is an answer like any other and ends the walk; a 304 that nobody asked for is a fault.
+//!
 //! **Limits.** Each artifact has a size limit and three deadlines (connect, first byte, whole). Bodies go to a
 //! spool as they come, so memory does not depend on their size.
 //!
@@ -54,6 +57,7 @@ use crate::upstream::attempt::Fetched;
 use crate::upstream::attempt::Patience;
 use crate::upstream::care::Care;
 use crate::upstream::routes::Routes;
+use crate::upstream::source::Known;
 use crate::upstream::source::Source;
 
 /// Why no upstream gave content. Cloned to everybody who waits for the same fill.
@@ -157,13 +161,14 @@ impl Chain {
         self.routes.all()
     }
 
-    /// Walks the chain for a request.
+    /// Walks the chain for a request; `known` is what is held already.
     ///
     /// Cancel safety: dropping the future gives the attempt under way up, and counts it so.
     pub async fn fetch(
         &self,
         request: &Request,
         record: &Record,
+        known: Option<Known<'_>>,
     ) -> Result<Fetched, UpstreamError> {
         let mut absent = None;
         let mut failed = None;
@@ -174,7 +179,8 @@ impl Chain {
                 FallBack::OnAnyError if has_next => Patience::GoOn,
                 FallBack::OnAnyError | FallBack::OnNotFound => Patience::Wait,
             };
-            let reason = match Asking::new(&link.upstream, request, record, patience).run().await {
+            let asking = Asking::new(&link.upstream, request, record, known, patience);
+            let reason = match asking.run().await {
                 Ok(fetched) => return Ok(fetched),
                 Err(UpstreamError::Absent { gone, text }) => {
                     absent.get_or_insert(UpstreamError::Absent { gone, text });

@@ -17,6 +17,7 @@ use crate::cache::key::Key;
 use crate::cache::tier::TierError;
 use crate::content::Content;
 use crate::content::Sum;
+use crate::content::validator::Validator;
 use crate::sumdb::Basis;
 use crate::sumdb::Verified;
 
@@ -57,6 +58,10 @@ struct Line {
     names: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     absent: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    etag: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    etag_from: Option<String>,
     inline: bool,
 }
 
@@ -75,6 +80,7 @@ pub(in crate::cache) fn write(key: &Key, entry: &Entry) -> Result<(Vec<u8>, Wher
             (content, None, Some(status(absence.status)))
         }
     };
+    let (etag_from, etag) = entry.validator.as_ref().map(Validator::parts).unzip();
     let small = content.len() <= INLINE_LIMIT_BYTES;
     let line = Line {
         v: 1,
@@ -87,6 +93,8 @@ pub(in crate::cache) fn write(key: &Key, entry: &Entry) -> Result<(Vec<u8>, Wher
         h1: basis.and_then(Basis::h1).map(str::to_owned),
         names: basis.and_then(Basis::names).map(ToString::to_string),
         absent,
+        etag: etag.map(str::to_owned),
+        etag_from: etag_from.map(str::to_owned),
         inline: small,
     };
     let mut bytes =
@@ -135,7 +143,8 @@ impl Apart {
         if content.sum() != self.sum || content.len() != self.len {
             return None;
         }
-        let Line { stored, life, fence, h1, names, absent, .. } = self.line;
+        let Line { stored, life, fence, h1, names, absent, etag, etag_from, .. } = self.line;
+        let validator = etag_from.zip(etag).and_then(|(from, tag)| Validator::new(&from, &tag));
         let held = match absent {
             None => Held::Content(Verified::restored(content, Basis::stored(h1, names))),
             Some(number) => {
@@ -146,7 +155,7 @@ impl Apart {
                 Held::Absence(Absence { status, text: text.map(Arc::from) })
             }
         };
-        Some(Entry { held, stored, life, fence })
+        Some(Entry { held, stored, life, fence, validator })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a tier holds under a key: verified content or a remembered absence, since when, and for how long it is fresh.
 
 use crate::cache::Absence;
+use crate::content::validator::Validator;
 use crate::sumdb::Verified;
 
 /// One answer as a tier holds it.
@@ -15,6 +16,8 @@ pub struct Entry {
     /// The token of the lease under which it was fetched; 0 if there was none. An entry never replaces one with a
     /// higher token in a tier that nodes share.
     pub fence: u64,
+    /// By what its upstream knows it again, if that said so and the content can change.
+    pub validator: Option<Validator>,
 }
 
 /// The two things worth remembering.
@@ -33,7 +36,8 @@ impl Entry {
             Held::Content(verified) => verified.content().len(),
             Held::Absence(absence) => absence.text.as_ref().map_or(0, |text| text.len() as u64),
         };
-        body + OVERHEAD_BYTES
+        let known = self.validator.as_ref().map_or(0, |known| known.parts().1.len() as u64);
+        body + known + OVERHEAD_BYTES
     }
 }
 

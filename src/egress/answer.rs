@@ -17,13 +17,23 @@ use crate::telemetry::labels::Attempt;
 #[derive(Debug)]
 pub struct Answer {
     response: Response,
+    hop: Hop,
     deadline: Instant,
+}
+
+/// Who answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::egress) enum Hop {
+    /// Who was asked.
+    First,
+    /// Somebody to whom redirects led.
+    Later,
 }
 
 impl Answer {
     /// A head that has come; the last byte must have come by the deadline.
-    pub(in crate::egress) fn new(response: Response, deadline: Instant) -> Self {
-        Self { response, deadline }
+    pub(in crate::egress) fn new(response: Response, hop: Hop, deadline: Instant) -> Self {
+        Self { response, hop, deadline }
     }
 
     /// The status code.
@@ -39,6 +49,16 @@ impl Answer {
     /// The media type, as sent.
     pub fn content_type(&self) -> Option<&str> {
         header(self.response.headers(), "content-type")
+    }
+
+    /// The entity tag, as sent by the one who was asked; what stands where a redirect led is none of theirs.
+    pub fn tag(&self) -> Option<&str> {
+        header(self.response.headers(), "etag").filter(|_| self.is_direct())
+    }
+
+    /// Whether no redirect was followed, so that a tag that was to be sent has been sent.
+    pub fn is_direct(&self) -> bool {
+        self.hop == Hop::First
     }
 
     /// How long the other side wants to be left in peace: seconds, or a time that is read beside its own `Date`, so

@@ -200,8 +200,10 @@ impl Fetcher {
                 SumdbAsk::Lookup { .. } | SumdbAsk::Latest | SumdbAsk::Tile(_) => {}
             }
         }
-        let fetched = record.stage(Stage::Upstream, self.chain.fetch(request, record)).await;
-        Ok(record.stage(Stage::Verify, self.verifier.verify(request, fetched?.content)).await?)
+        let fetched = record.stage(Stage::Upstream, self.chain.fetch(request, record, None)).await;
+        Ok(record
+            .stage(Stage::Verify, self.verifier.verify(request, fetched?.given.content))
+            .await?)
     }
 
     /// Tells the gauges what the tiers hold.

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use crate::cache::Absence;
 use crate::cache::AbsentStatus;
+use crate::cache::Arrival;
 use crate::cache::Cache;
 use crate::cache::Found;
 use crate::cache::Lead;
 use crate::cache::Stale;
 use crate::cache::key::Key;
 use crate::cache::lease::Lease;
+use crate::content::Content;
 use crate::fault::Fault as _;
 use crate::fault::Kind;
 use crate::gateway::Error;
@@ -25,6 +27,9 @@ use crate::telemetry::trace::Stage;
 use crate::upstream::Chain;
 use crate::upstream::UpstreamError;
 use crate::upstream::attempt::Fetched;
+use crate::upstream::attempt::Unsettled;
+use crate::upstream::source::Known;
+use crate::upstream::source::Novelty;
 
 /// What a fill comes to.
 pub(in crate::gateway) type Outcome = Result<Filled, Error>;
@@ -85,7 +90,7 @@ impl Fill {
             found => return held(found),
         };
         let lease = match self.cache.lead(&self.key).await {
-            Lead::Found(found) => return held(found),
+            Lead::Found(found) => return held(*found),
             Lead::Leads(lease) => Some(lease),
             Lead::Alone => None,
         };
@@ -106,11 +111,28 @@ impl Fill {
 
     async fn fetch(&self, stale: Option<&Stale>, lease: Option<&Lease>) -> Outcome {
         let (request, record) = (self.permit.request(), &self.record);
-        let fetched = record.stage(Stage::Upstream, self.chain.fetch(request, record)).await;
+        let known = stale.and_then(|stale| {
+            Some(Known { content: stale.verified.content(), validator: stale.validator()? })
+        });
+        let fetching = self.chain.fetch(request, record, known);
+        let fetched = record.stage(Stage::Upstream, fetching).await;
         if let Err(error) = &fetched {
             self.remember(error, lease).await;
         }
-        let Fetched { content, attempt } = fetched?;
+        let Fetched { given, attempt } = fetched?;
+        let verified = match stale.filter(|_| given.novelty == Novelty::Unchanged) {
+            // these bytes have passed, and their sum was checked when they left the tier
+            Some(stale) => stale.verified.clone(),
+            None => self.verify(given.content, attempt).await?,
+        };
+        let validator = given.validator.as_ref();
+        let arrival = Arrival { verified: &verified, validator, before: stale };
+        self.cache.store(&self.key, arrival, lease).await;
+        Ok(Filled { verified, from: From::Upstream })
+    }
+
+    async fn verify(&self, content: Content, attempt: Unsettled) -> Result<Verified, Error> {
+        let (request, record) = (self.permit.request(), &self.record);
         let verified = record.stage(Stage::Verify, self.verifier.verify(request, content)).await;
         if let Some(check) =
             verified.as_ref().err().and_then(crate::sumdb::verifier::VerifyError::integrity)
@@ -118,9 +140,7 @@ impl Fill {
             self.telemetry.metrics().integrity_failures.count((check,));
             attempt.refused(check.attempt());
         }
-        let verified = verified?;
-        self.cache.store(&self.key, &verified, stale, lease).await;
-        Ok(Filled { verified, from: From::Upstream })
+        Ok(verified?)
     }
 
     /// Remembers that there is none. A fault is never remembered.

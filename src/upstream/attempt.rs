@@ -8,7 +8,6 @@ use tracing::Instrument as _;
 
 use crate::breaker::Condition;
 use crate::breaker::Verdict;
-use crate::content::Content;
 use crate::goproxy::request::Request;
 use crate::telemetry::labels::Attempt;
 use crate::telemetry::observed::Observed;
@@ -21,21 +20,23 @@ use crate::upstream::UpstreamError;
 use crate::upstream::care;
 use crate::upstream::care::Care;
 use crate::upstream::retry;
+use crate::upstream::source::Given;
+use crate::upstream::source::Known;
 use crate::upstream::source::SourceError;
 
-/// Bytes that nobody has judged yet, and the attempt that brought them.
+/// Bytes that nobody has judged yet or that are held and unchanged, and the attempt that brought them.
 #[derive(Debug)]
 #[must_use = "the attempt is counted when it is known whether its content is good"]
 pub struct Fetched {
-    /// The bytes.
-    pub content: Content,
-    /// To be settled when they have been judged.
+    /// What was given.
+    pub given: Given,
+    /// To be settled when it has been judged.
     pub attempt: Unsettled,
 }
 
 impl Observed for Fetched {
     fn note(&self, facts: &mut Facts) {
-        self.content.note(facts);
+        self.given.content.note(facts);
     }
 }
 
@@ -80,6 +81,7 @@ pub(in crate::upstream) struct Asking<'a> {
     upstream: &'a Upstream,
     request: &'a Request,
     record: &'a Record,
+    known: Option<Known<'a>>,
     patience: Patience,
     until: Instant,
 }
@@ -89,10 +91,11 @@ impl<'a> Asking<'a> {
         upstream: &'a Upstream,
         request: &'a Request,
         record: &'a Record,
+        known: Option<Known<'a>>,
         patience: Patience,
     ) -> Self {
         let until = Instant::now() + upstream.source.patience(request);
-        Self { upstream, request, record, patience, until }
+        Self { upstream, request, record, known, patience, until }
     }
 
     /// Asks, and again where that may help.
@@ -143,7 +146,8 @@ impl<'a> Asking<'a> {
         let begun = Instant::now();
         let unheard = Unheard { care, record: self.record, begun };
         let span = attempt_span(care.name(), tried - 1);
-        let asked = self.upstream.source.fetch(self.request, self.record, self.until);
+        let source = &self.upstream.source;
+        let asked = source.fetch(self.request, self.record, self.known, self.until);
         let outcome = asked.instrument(span.clone()).await;
         unheard.heard();
         let word = outcome.as_ref().map_or_else(SourceError::attempt, |_| Attempt::Success);
@@ -151,11 +155,11 @@ impl<'a> Asking<'a> {
         pass.end(care::verdict(word));
         care.tell();
         match outcome {
-            Ok(content) => {
+            Ok(given) => {
                 self.record.attempt(care.name(), word);
                 let (upstream, record) = (Arc::clone(care), self.record.clone());
                 let attempt = Unsettled { upstream, record, took: begun.elapsed(), word };
-                Ok(Fetched { content, attempt })
+                Ok(Fetched { given, attempt })
             }
             Err(error) => {
                 if let SourceError::Egress(blocked) = &error {

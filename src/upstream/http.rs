@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::content::Content;
 use crate::content::Spool;
 use crate::content::SpoolError;
+use crate::content::validator::Validator;
 use crate::egress::Deadlines;
 use crate::egress::EgressError;
 use crate::egress::Origin;
@@ -23,13 +24,17 @@ use crate::telemetry::labels::Label as _;
 use crate::telemetry::labels::upstream::Retry;
 use crate::telemetry::record::Record;
 use crate::upstream::care::Care;
+use crate::upstream::source::Given;
+use crate::upstream::source::Known;
 use crate::upstream::source::Limits;
+use crate::upstream::source::Novelty;
 use crate::upstream::source::SourceError;
 
 /// A module proxy.
 #[derive(Debug)]
 pub struct Http {
     origin: Origin,
+    place: String,
     limits: Limits,
     spool_directory: Arc<Path>,
     care: Arc<Care>,
@@ -44,7 +49,8 @@ impl Http {
         spool_directory: Arc<Path>,
         care: Arc<Care>,
     ) -> Self {
-        Self { origin, limits, spool_directory, care, hedge_after: None }
+        let place = origin.place();
+        Self { origin, place, limits, spool_directory, care, hedge_after: None }
     }
 
     /// The same, asking a second time beside the first where no head comes for so long.
@@ -59,24 +65,35 @@ impl Http {
         &self.limits
     }
 
-    /// Asks once.
-    pub async fn fetch(
+    /// Asks once; if this is the upstream that knows what is held, whether that has changed.
+    pub async fn fetch<'a>(
         &self,
         request: &Request,
         record: &Record,
+        known: Option<Known<'a>>,
         until: Instant,
-    ) -> Result<Content, SourceError> {
+    ) -> Result<Given, SourceError> {
         let endpoint = request.endpoint();
         let first_byte = Instant::now() + self.limits.first_byte(endpoint);
         let deadlines = Deadlines { first_byte, total: until };
+        let told = |known: Known<'a>| Some((known, known.validator.told_to(&self.place)?));
+        let (known, tag) = known.and_then(told).unzip();
         let begun = Instant::now();
-        let mut answer = self.head(request, record, deadlines).await?;
+        let mut answer = self.head(request, record, tag, deadlines).await?;
         self.care.first_byte(begun.elapsed());
         match answer.status() {
-            200 => self.body(answer, self.limits.bytes(endpoint)).await,
-            404 => absent(&mut answer, OnGone::No).await,
-            410 => absent(&mut answer, OnGone::Yes).await,
+            200 => {
+                let validator = answer.tag().and_then(|tag| Validator::new(&self.place, tag));
+                let content = self.body(answer, self.limits.bytes(endpoint)).await?;
+                Ok(Given { content, novelty: Novelty::New, validator })
+            }
+            404 => Err(absent(&mut answer, OnGone::No).await),
+            410 => Err(absent(&mut answer, OnGone::Yes).await),
             status => {
+                // only to what we asked; to anybody else, "not modified" says nothing
+                if let (304, Some(known), true) = (status, known, answer.is_direct()) {
+                    return Ok(known.unchanged());
+                }
                 let retry_after = answer.retry_after();
                 let text = String::from_utf8_lossy(&beginning(&mut answer).await).into();
                 Err(SourceError::Status { status, text, retry_after })
@@ -90,10 +107,11 @@ impl Http {
         &self,
         request: &Request,
         record: &Record,
+        tag: Option<&str>,
         deadlines: Deadlines,
     ) -> Result<Answer, EgressError> {
         let told = record.trace().traceparent();
-        let mut first = Box::pin(self.origin.get(request, &told, deadlines));
+        let mut first = Box::pin(self.origin.get(request, &told, tag, deadlines));
         let Some(after) = self.hedge_after else { return first.await };
         let begun = Instant::now();
         if let Ok(early) = timeout(after, &mut first).await {
@@ -105,7 +123,7 @@ impl Http {
         if let Some(metrics) = self.care.metrics() {
             metrics.retries.count((Retry::Hedge,));
         }
-        let second = Box::pin(self.origin.get(request, &told, deadlines));
+        let second = Box::pin(self.origin.get(request, &told, tag, deadlines));
         let (outcome, other) = select(first, second).await.factor_first();
         if outcome.is_err() {
             return other.await;
@@ -165,17 +183,17 @@ enum OnGone {
 }
 
 /// A 404 or 410: its text is passed on if a `go` command would print it.
-async fn absent(answer: &mut Answer, status: OnGone) -> Result<Content, SourceError> {
+async fn absent(answer: &mut Answer, status: OnGone) -> SourceError {
     let plain = answer.content_type().is_some_and(is_plain_text);
     let bytes = beginning(answer).await;
     let text = String::from_utf8(bytes).ok().filter(|text| !text.trim().is_empty());
     if let Some(text) = text.as_deref()
         && DISGUISES.iter().any(|disguise| text.trim_start().starts_with(disguise))
     {
-        return Err(SourceError::DisguisedFault(text.chars().take(200).collect()));
+        return SourceError::DisguisedFault(text.chars().take(200).collect());
     }
     let gone = matches!(status, OnGone::Yes);
-    Err(SourceError::Absent { gone, text: text.filter(|_| plain).map(Arc::from) })
+    SourceError::Absent { gone, text: text.filter(|_| plain).map(Arc::from) }
 }
 
 fn is_plain_text(media_type: &str) -> bool {

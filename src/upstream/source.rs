@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::content::Content;
 use crate::content::SpoolError;
+use crate::content::validator::Validator;
 use crate::egress::EgressError;
 use crate::goproxy::artifact::Endpoint;
 use crate::goproxy::request::Request;
@@ -24,6 +25,43 @@ pub enum Source {
     Http(Http),
     /// A directory in the layout of a module proxy.
     Directory(Directory),
+}
+
+/// What we hold of what is asked for, and by what an upstream knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// The bytes, which passed verification when they came.
+    pub content: &'a Content,
+    /// The upstream's word for them.
+    pub validator: &'a Validator,
+}
+
+/// What a source gave.
+#[derive(Debug)]
+pub struct Given {
+    /// The bytes: those that came, or those that are held and unchanged.
+    pub content: Content,
+    /// Which of the two.
+    pub novelty: Novelty,
+    /// By what the upstream knows them again.
+    pub validator: Option<Validator>,
+}
+
+/// Whether bytes came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Novelty {
+    /// They did.
+    New,
+    /// Those that are held are still the answer.
+    Unchanged,
+}
+
+impl Known<'_> {
+    /// The answer of an upstream that said "not modified".
+    pub fn unchanged(&self) -> Given {
+        let (content, validator) = (self.content.clone(), Some(self.validator.clone()));
+        Given { content, novelty: Novelty::Unchanged, validator }
+    }
 }
 
 /// Why a source gave nothing.
@@ -158,11 +196,15 @@ impl Source {
         &self,
         request: &Request,
         record: &Record,
+        known: Option<Known<'_>>,
         until: Instant,
-    ) -> Result<Content, SourceError> {
+    ) -> Result<Given, SourceError> {
         match self {
-            Self::Http(http) => http.fetch(request, record, until).await,
-            Self::Directory(directory) => directory.fetch(request).await,
+            Self::Http(http) => http.fetch(request, record, known, until).await,
+            Self::Directory(directory) => {
+                let content = directory.fetch(request).await?;
+                Ok(Given { content, novelty: Novelty::New, validator: None })
+            }
         }
     }
 

@@ -111,7 +111,7 @@ async fn an_attempt_that_its_caller_gives_up_is_counted_so_and_blames_nobody() {
     for _ in 0..5 {
         let record = telemetry.begin(&head());
         let patience = Duration::from_millis(20);
-        let given_up = tokio::time::timeout(patience, chain.fetch(&request, &record)).await;
+        let given_up = tokio::time::timeout(patience, chain.fetch(&request, &record, None)).await;
         assert!(given_up.is_err());
         assert_eq!(record.facts().attempt, Some(Attempt::ClientClosed));
     }

@@ -22,6 +22,7 @@ use std::time::Instant;
 
 use it::support::redis::Redis as Server;
 use it::support::s3::S3;
+use modgate::cache::Arrival;
 use modgate::cache::Cache;
 use modgate::cache::Found;
 use modgate::cache::Rules;
@@ -90,6 +91,11 @@ const FRESHNESS: Freshness = Freshness {
     on_error: Duration::from_hours(24),
 };
 
+/// Content that came for the first time.
+fn first(verified: &Verified) -> Arrival<'_> {
+    Arrival { verified, validator: None, before: None }
+}
+
 /// A go.mod of some size, verified as the product does.
 async fn gomod(world: &World, n: usize, bytes: usize) -> (Key, Verified) {
     let path = format!("/example.com/m{n}/@v/v1.0.0.mod");
@@ -155,7 +161,7 @@ async fn ratios(world: &World) {
             if matches!(found, Found::Fresh(..)) {
                 hits += usize::from(turn >= REQUESTS / 10);
             } else {
-                cache.store(&key, &verified, None, None).await;
+                cache.store(&key, first(&verified), None).await;
             }
         }
         let ratio = hits as f64 / counted as f64;
@@ -236,7 +242,7 @@ async fn round_trips(world: &World, server: &Server, memory: Memory, redis: Redi
     let (mut in_redis, mut in_memory) = (0, 0);
     for n in 0..100 {
         let (key, verified) = gomod(world, 10_000 + n, 1_000).await;
-        cache.store(&key, &verified, None, None).await;
+        cache.store(&key, first(&verified), None).await;
         cache.distrust().await;
         let before = commands();
         assert!(matches!(cache.look_near(&key).await, Found::Nothing));

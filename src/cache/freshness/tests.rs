@@ -30,7 +30,7 @@ fn key(path: &str) -> Key {
 fn entry(text: &'static str, stored: u64, life: u64) -> Entry {
     let content = Content::from_bytes(Bytes::from_static(text.as_bytes()));
     let held = Held::Content(Verified::restored(content, Basis::Unsummed));
-    Entry { held, stored, life, fence: 0 }
+    Entry { held, stored, life, fence: 0, validator: None }
 }
 
 fn sum(text: &str) -> Sum {
@@ -54,7 +54,7 @@ fn an_artifact_that_never_changes_is_fresh_for_ever_and_a_list_is_not() {
 #[test]
 fn an_absence_is_never_served_after_its_life() {
     let held = Held::Absence(Absence { status: AbsentStatus::NotFound, text: None });
-    let entry = Entry { held, stored: 1000, life: 60, fence: 0 };
+    let entry = Entry { held, stored: 1000, life: 60, fence: 0, validator: None };
     let mutable = key("/example.com/m/@v/list");
     assert_eq!(RULES.judge(&mutable, &entry, 1010), Age::Fresh);
     assert_eq!(RULES.judge(&mutable, &entry, 1061), Age::Expired);

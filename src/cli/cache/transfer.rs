@@ -108,7 +108,8 @@ async fn take(stores: &Stores, text: &str, file: &Path) -> anyhow::Result<()> {
         anyhow::bail!("its sum is {h1}, and go noted {}", kept.trim());
     }
     // an artifact that never changes has no age
-    let entry = Entry { held: Held::Content(verified), stored: 0, life: 0, fence: 0 };
+    let held = Held::Content(verified);
+    let entry = Entry { held, stored: 0, life: 0, fence: 0, validator: None };
     for blob in &stores.blobs {
         blob.store(&key, &entry).await?;
     }

@@ -51,6 +51,7 @@ struct State {
     asked: Vec<String>,
     heads: Vec<String>,
     instead: HashMap<String, Instead>,
+    tags: HashMap<String, &'static str>,
     always: Option<Instead>,
     held: bool,
 }
@@ -127,6 +128,18 @@ impl Upstream {
         };
     }
 
+    /// From now on the file at a path has an entity tag, and whoever knows it is told "not modified".
+    pub(crate) fn tag(&self, path: &str, tag: &'static str) {
+        self.shared.state.lock().unwrap().tags.insert(path.to_owned(), tag);
+    }
+
+    /// The `If-None-Match` of each request for a path, in order; empty if there was none.
+    pub(crate) fn tags_told(&self, path: &str) -> Vec<String> {
+        let state = self.shared.state.lock().unwrap();
+        let heads = state.asked.iter().zip(&state.heads).filter(|(asked, _)| *asked == path);
+        heads.map(|(_, head)| tag_told(head).to_owned()).collect()
+    }
+
     /// From now on every path without a script of its own gets something else; `None` for the files again.
     pub(crate) fn always(&self, what: Option<Instead>) {
         self.shared.state.lock().unwrap().always = what;
@@ -169,17 +182,29 @@ fn converse(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
             reader.read_line(&mut line)?;
             head.push_str(&line);
         }
-        let instead = {
+        let told = tag_told(&head).to_owned();
+        let (instead, tag) = {
             let mut state = shared.state.lock().unwrap();
             state.asked.push(path.clone());
             state.heads.push(head);
             let mut state = shared.changed.wait_while(state, |state| state.held).unwrap();
-            state.choose(&path)
+            (state.choose(&path), state.tags.get(&path).copied())
         };
-        if !answer(&mut out, shared, &path, instead)? {
+        if instead.is_none() && tag.is_some_and(|tag| tag == told) {
+            write!(out, "HTTP/1.1 304 Not Modified\r\nETag: {told}\r\n\r\n")?;
+            continue;
+        }
+        if !answer(&mut out, (shared, &path), instead, tag)? {
             return Ok(());
         }
     }
+}
+
+/// What a head says in `If-None-Match`.
+fn tag_told(head: &str) -> &str {
+    let fields = head.lines().filter_map(|line| line.split_once(": "));
+    let mut told = fields.filter(|(name, _)| name.eq_ignore_ascii_case("if-none-match"));
+    told.next().map_or("", |(_, value)| value)
 }
 
 /// Sends the head and then very little, for as long as the other side listens.
@@ -205,9 +230,9 @@ pub(crate) fn reset(stream: TcpStream) {
 /// Answers, and says whether the connection goes on.
 fn answer(
     out: &mut TcpStream,
-    shared: &Shared,
-    path: &str,
+    (shared, path): (&Shared, &str),
     instead: Option<Instead>,
+    tag: Option<&str>,
 ) -> std::io::Result<bool> {
     let file = || std::fs::read(shared.root.join(path.trim_start_matches('/').replace("%21", "!")));
     let (status, body, half) = match instead {
@@ -244,9 +269,10 @@ fn answer(
             return Ok(true);
         }
     };
+    let tag = tag.map_or_else(String::new, |tag| format!("ETag: {tag}\r\n"));
     write!(
         out,
-        "HTTP/1.1 {status} X\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n",
+        "HTTP/1.1 {status} X\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n{tag}\r\n",
         body.len()
     )?;
     let sent = if half { body.len() / 2 } else { body.len() };
