@@ -1,6 +1,7 @@
 //! Assembly: the only file that names concrete tiers, authenticators and sources.
 
 mod chain;
+mod news;
 mod observe;
 pub mod stores;
 
@@ -13,8 +14,6 @@ use anyhow::Context as _;
 use sha2::Digest as _;
 use sha2::Sha256;
 use tokio::runtime::Handle;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
 use crate::app::observe::telemetry;
@@ -37,8 +36,6 @@ use crate::cache::scrub;
 use crate::cache::tier::Tier;
 use crate::clock::Clock;
 use crate::clock::SystemClock;
-use crate::cluster::Bus;
-use crate::cluster::message::Message;
 use crate::config;
 use crate::config::Config;
 use crate::fault::chain_text;
@@ -59,6 +56,7 @@ use crate::identity::ldap::Standing;
 use crate::identity::mtls::Certificates;
 use crate::identity::token::TokenFile;
 use crate::identity::token::Tokens;
+use crate::identity::token::revocations::Revocations;
 use crate::link::RedisLink;
 use crate::policy;
 use crate::policy::Policy;
@@ -107,7 +105,14 @@ pub fn build(
     let interval = config.cache.scrub_interval;
     let scrubbing = scrub::keep(Arc::clone(&cache), directory, interval, tasks.clone());
     let _service = tasks.run("blob scrub", scrubbing);
-    connect(link, &cache, &tasks, &telemetry);
+    let revocations = Arc::new(Revocations::new(Arc::clone(&clock)));
+    let ears = news::Ears {
+        cache: Arc::clone(&cache),
+        revocations: Arc::clone(&revocations),
+        denies: Denies::new(config.policy.denies_file.clone()),
+        clock: Arc::clone(&clock),
+    };
+    news::connect(link, ears, &tasks, &telemetry);
     let verifier = Verifier::new(tasks.clone());
     let upstreams = if config.cache.offline { Upstreams::Never } else { Upstreams::Asked };
     let fetcher = Fetcher::new(cache, chain, verifier, tasks.clone(), Arc::clone(&telemetry));
@@ -116,7 +121,7 @@ pub fn build(
     accounts.administer(settings_read(config));
     let private = config.private.iter().map(|bound| bound.prefix.as_str().to_owned()).collect();
     let gateway = Gateway::new(Parts {
-        identity: identity(config, &clock, &tasks, &telemetry)?,
+        identity: identity(config, &clock, &tasks, &telemetry, revocations)?,
         routes: Routes::new(&config.server.base_path, config.sumdb.names.clone()),
         policy,
         fetcher,
@@ -226,42 +231,6 @@ fn via(config: &Config) -> String {
     format!("modgate-{}-{}", config.telemetry.node, boot.get(..12).unwrap_or(&boot))
 }
 
-/// Keeps Redis up, listens to other nodes, and lets the stations hear what is theirs.
-fn connect(link: Option<RedisLink>, cache: &Arc<Cache>, tasks: &Tasks, telemetry: &Arc<Telemetry>) {
-    let Some(link) = link else { return };
-    let bus = Arc::new(Bus::over(link.clone(), Arc::clone(telemetry)));
-    let heard = bus.hear();
-    let _service = tasks.run("redis link", link.keep(tasks.clone()));
-    let _service = tasks.run("cluster bus", bus.keep(tasks.clone()));
-    let _service = tasks.run("news", hear(heard, Arc::clone(cache), tasks.clone()));
-}
-
-async fn hear(mut heard: Receiver<Message>, cache: Arc<Cache>, tasks: Tasks) {
-    loop {
-        let next = tokio::select! {
-            () = tasks.stop().cancelled() => return,
-            next = heard.recv() => next,
-        };
-        match next {
-            Ok(message) => act(&message, &cache).await,
-            Err(RecvError::Lagged(_)) => act(&Message::Missed, &cache).await,
-            Err(RecvError::Closed) => return,
-        }
-    }
-}
-
-/// Who does what with news. Tokens and policies are read from files that each node looks at by itself, and so need
-/// no more than a word in the log; a station that wants to look sooner is called from here.
-async fn act(message: &Message, cache: &Cache) {
-    match message {
-        Message::Invalidate(begin) => cache.forget(begin).await,
-        Message::Missed => cache.distrust().await,
-        Message::TokenRevoked(what) | Message::PolicyRevision(what) => {
-            tracing::info!(?message, what, "another node has news");
-        }
-    }
-}
-
 /// The tiers, nearest first, and the way to Redis if there is one.
 fn cache(
     config: &Config,
@@ -330,11 +299,12 @@ fn identity(
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
     telemetry: &Arc<Telemetry>,
+    revocations: Arc<Revocations>,
 ) -> anyhow::Result<Identity> {
     let settings = &config.identity;
     let tokens = TokenFile::new(settings.tokens_file.clone());
-    let mut methods: Vec<Box<dyn Authenticator>> =
-        vec![Box::new(Tokens::open(tokens, Arc::clone(clock)))];
+    let tokens = Tokens::open(tokens, Arc::clone(clock)).hearing(revocations);
+    let mut methods: Vec<Box<dyn Authenticator>> = vec![Box::new(tokens)];
     if !settings.jwt.is_empty() {
         let jwt = Jwt::new(settings.jwt.clone(), tasks, Arc::clone(clock));
         methods.push(Box::new(jwt.context("identity.jwt")?));

@@ -18,6 +18,7 @@ mod doctor;
 mod locks;
 mod login;
 mod metrics;
+mod nodes;
 mod policy;
 mod serve;
 mod store;

@@ -10,12 +10,17 @@
 //! **A gap.** If the list does not reach back to what a node has seen (it was away too long, or Redis was emptied), it
 //! hears [`Message::Missed`] and distrusts whatever the news may have been about: it forgets what it has in memory.
 //!
+//! **What lasts.** Tokens that were taken back and emergency denies concern also a node that was down: at its start, and
+//! after a gap, it hears those that the list still holds. The list holds the last 1000 pieces of news of every kind, so
+//! a node that was away for longer must be told by hand, or be given the files of another one.
+//!
 //! **Who hears.** [`Bus::hear`] gives everybody a receiver of their own. Stations do not know the bus, and the bus no
 //! station: `app` connects them. A node hears its own news at once, without Redis ([`local`]).
 //!
 //! **What it refuses.** Text that is no message is skipped, and so is a kind that it does not know: a newer node may
-//! speak of things that an older one need not hear. Nothing that is heard makes a node do more than forget or look
-//! again; nobody who can write into Redis can make it trust anything.
+//! speak of things that an older one need not hear. Nothing that is heard allows what the reviewed files do not:
+//! nobody who can write into Redis can make a node trust anything. They can make it forget, refuse a token and deny a
+//! module, or lift an emergency deny that they know; its audit records the last two.
 //!
 //! **How it fails.** Without Redis a node is complete alone: it hears itself, and nobody waits. While Redis is down an
 //! announcement is an error to whoever announced, who says so; those who listen go on, and catch up afterwards.

@@ -13,6 +13,7 @@ use crate::cache::tier::Tier;
 use crate::clock::Clock;
 use crate::clock::SystemClock;
 use crate::cluster::Bus;
+use crate::cluster::message::Message;
 use crate::config::Config;
 use crate::link::RedisLink;
 use crate::sumdb::verifier::Verifier;
@@ -67,4 +68,19 @@ impl Stores {
         }
         Ok(removed)
     }
+}
+
+/// Tells the gateways that share the Redis of a configuration, those that run and those that start later; `false` if
+/// there is no Redis.
+pub async fn tell(config: &Config, news: Vec<Message>) -> anyhow::Result<bool> {
+    let Some(redis) = &config.redis else { return Ok(false) };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let telemetry = app::observe::telemetry(config, None, &clock)?;
+    let link = RedisLink::new(redis, Arc::clone(&telemetry))?;
+    link.connect().await.context("Redis cannot be asked")?;
+    let bus = Bus::over(link, telemetry);
+    for message in news {
+        bus.announce(message).await?;
+    }
+    Ok(true)
 }

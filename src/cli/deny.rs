@@ -6,15 +6,19 @@ use clap::Args;
 
 use crate::cli::Failure;
 use crate::cli::Settings;
+use crate::cli::nodes;
 use crate::cli::say;
 use crate::clock::Clock as _;
 use crate::clock::SystemClock;
 use crate::clock::rfc3339_seconds;
+use crate::cluster::message::Message;
+use crate::config::Config;
 use crate::policy::overlay::Denies;
 use crate::policy::overlay::Deny;
 use crate::policy::overlay::Wanted;
 
-/// Denies a module to everybody at once. A running gateway follows within a second; its audit says so.
+/// Denies a module to everybody at once. A running gateway follows within a second, with `[redis]` on all nodes; its
+/// audit says so.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DenyCommand {
     /// `MODULE`, or `MODULE@VERSIONS` such as 'example.com/lib@<v1.4.2'; quote < and >
@@ -42,10 +46,10 @@ pub(in crate::cli) struct DenyCommand {
 impl DenyCommand {
     pub(in crate::cli) fn run(self, environment: Vec<(String, String)>) -> Result<(), Failure> {
         let config = self.settings.load(environment, Vec::new())?;
-        let denies = Denies::new(config.policy.denies_file);
+        let denies = Denies::new(config.policy.denies_file.clone());
         if let Some(id) = &self.lift {
-            denies.lift(id, &SystemClock)?;
-            return say(&format!("{id} is lifted"));
+            let told = tell(&config, &denies.lift(id, &SystemClock)?)?;
+            return say(&format!("{id} is lifted{told}"));
         }
         let (Some(what), Some(reason)) = (self.what, self.reason) else {
             let all = denies.list()?;
@@ -55,8 +59,14 @@ impl DenyCommand {
         let deny = denies
             .add(&wanted, &SystemClock)
             .map_err(|error| Failure::Settings(error.to_string()))?;
-        say(&format!("{}: {} is denied to everybody {}", deny.id, wanted.what, until(&deny)))
+        let told = tell(&config, &deny)?;
+        let Wanted { what, .. } = wanted;
+        say(&format!("{}: {what} is denied to everybody {}{told}", deny.id, until(&deny)))
     }
+}
+
+fn tell(config: &Config, deny: &Deny) -> Result<&'static str, Failure> {
+    nodes::tell(config, vec![Message::Deny(deny.told())])
 }
 
 /// How long from now: as a duration, or until a date (its first moment, UTC) or a time (RFC 3339, with Z).
@@ -76,7 +86,7 @@ const DATE_BYTES: usize = 10;
 
 fn list(denies: &[Deny]) -> Result<(), Failure> {
     let now = SystemClock.unix_seconds();
-    let mut text = format!("{:8} {:8} {:40} {:26} REASON\n", "ID", "STATE", "WHAT", "UNTIL");
+    let mut text = format!("{:13} {:8} {:40} {:26} REASON\n", "ID", "STATE", "WHAT", "UNTIL");
     for deny in denies {
         let state = match (deny.lifted, deny.holds(now)) {
             (Some(_), _) => "lifted",
@@ -85,7 +95,7 @@ fn list(denies: &[Deny]) -> Result<(), Failure> {
         };
         let what = format!("{}@{}", deny.module, deny.versions);
         let line =
-            format!("{:8} {state:8} {what:40} {:26} {}\n", deny.id, until(deny), deny.reason);
+            format!("{:13} {state:8} {what:40} {:26} {}\n", deny.id, until(deny), deny.reason);
         text.push_str(&line);
     }
     say(&text)

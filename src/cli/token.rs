@@ -7,10 +7,12 @@ use clap::Subcommand;
 use crate::cli::Failure;
 use crate::cli::Settings;
 use crate::cli::complain;
+use crate::cli::nodes;
 use crate::cli::say;
 use crate::clock::Clock as _;
 use crate::clock::SystemClock;
 use crate::clock::rfc3339_seconds;
+use crate::cluster::message::Message;
 use crate::config::Config;
 use crate::goproxy::pattern::Prefix;
 use crate::identity::token::Issued;
@@ -41,7 +43,7 @@ pub(in crate::cli) enum Token {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Revoke every good token of a name; a running gateway follows within a second.
+    /// Revoke every good token of a name; running gateways follow within a second, with `[redis]` on all nodes.
     Revoke {
         /// The name
         name: String,
@@ -70,12 +72,18 @@ impl Token {
                 say(&text)
             }
             Self::Revoke { name, settings } => {
-                let file = file(&settings.load(environment, Vec::new())?);
-                let count = file.revoke(&name, &SystemClock)?;
-                say(&format!("revoked {count} token(s) of {name}"))
+                let config = settings.load(environment, Vec::new())?;
+                let taken = file(&config).revoke(&name, &SystemClock)?;
+                let count = taken.len();
+                let told = nodes::tell(&config, taken.into_iter().map(revoked).collect())?;
+                say(&format!("revoked {count} token(s) of {name}{told}"))
             }
         }
     }
+}
+
+fn revoked(token: Issued) -> Message {
+    Message::TokenRevoked { sha256: token.sha256, expires: token.expires }
 }
 
 fn prefix(text: &str) -> Result<Prefix, String> {

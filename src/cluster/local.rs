@@ -23,5 +23,6 @@ impl Local {
     }
 }
 
-/// A listener who falls behind by more has missed something, and is told so by its receiver.
-const KEPT_MESSAGES: usize = 1024;
+/// A listener who falls behind by more has missed something, and is told so by its receiver; a start tells up to a
+/// whole list at once.
+const KEPT_MESSAGES: usize = 4096;

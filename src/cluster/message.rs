@@ -10,8 +10,15 @@ use crate::telemetry::labels::News;
 pub enum Message {
     /// Entries whose keys begin so are no longer good.
     Invalidate(String),
-    /// The token with this id was taken back.
-    TokenRevoked(String),
+    /// A token was taken back.
+    TokenRevoked {
+        /// SHA-256 of the token, in hex.
+        sha256: String,
+        /// When it would have expired, in seconds since 1970.
+        expires: u64,
+    },
+    /// An emergency deny was given or lifted: as the policy's own words tell it.
+    Deny(String),
     /// Another policy is in force, by its revision.
     PolicyRevision(String),
     /// Something was told that this node did not hear.
@@ -33,20 +40,29 @@ impl Message {
     pub fn news(&self) -> Option<News> {
         match self {
             Self::Invalidate(_) => Some(News::Invalidate),
-            Self::TokenRevoked(_) => Some(News::TokenRevoked),
+            Self::TokenRevoked { .. } => Some(News::TokenRevoked),
+            Self::Deny(_) => Some(News::Deny),
             Self::PolicyRevision(_) => Some(News::PolicyRevision),
             Self::Missed => None,
         }
     }
 
+    /// Whether it concerns also a node that starts later: what was taken away stays so.
+    pub(in crate::cluster) fn lasts(&self) -> bool {
+        matches!(self, Self::TokenRevoked { .. } | Self::Deny(_))
+    }
+
     pub(in crate::cluster) fn write(&self, from: &str) -> String {
         let (kind, what) = match self {
-            Self::Invalidate(begin) => ("invalidate", begin.as_str()),
-            Self::TokenRevoked(id) => ("token_revoked", id.as_str()),
-            Self::PolicyRevision(revision) => ("policy_revision", revision.as_str()),
-            Self::Missed => ("missed", ""),
+            Self::Invalidate(begin) => ("invalidate", begin.clone()),
+            Self::TokenRevoked { sha256, expires } => {
+                ("token_revoked", format!("{sha256} {expires}"))
+            }
+            Self::Deny(told) => ("deny", told.clone()),
+            Self::PolicyRevision(revision) => ("policy_revision", revision.clone()),
+            Self::Missed => ("missed", String::new()),
         };
-        let (from, kind, what) = (from.to_owned(), kind.to_owned(), what.to_owned());
+        let (from, kind) = (from.to_owned(), kind.to_owned());
         // four plain fields cannot fail to be written
         serde_json::to_string(&Line { v: 1, from, kind, what }).unwrap_or_default()
     }
@@ -56,7 +72,12 @@ impl Message {
         let line: Line = serde_json::from_str(text).ok().filter(|line: &Line| line.v == 1)?;
         let message = match line.kind.as_str() {
             "invalidate" => Self::Invalidate(line.what),
-            "token_revoked" => Self::TokenRevoked(line.what),
+            "token_revoked" => {
+                let (sha256, expires) = line.what.split_once(' ')?;
+                let (sha256, expires) = (sha256.to_owned(), expires.parse().ok()?);
+                Self::TokenRevoked { sha256, expires }
+            }
+            "deny" => Self::Deny(line.what),
             "policy_revision" => Self::PolicyRevision(line.what),
             _ => return None,
         };
@@ -72,7 +93,8 @@ mod tests {
     fn a_message_survives_and_what_is_none_is_skipped() {
         for message in [
             Message::Invalidate("example.com/\"lib\"/@".to_owned()),
-            Message::TokenRevoked("0199-ab".to_owned()),
+            Message::TokenRevoked { sha256: "00ab".to_owned(), expires: 1_900_000_000 },
+            Message::Deny("{\"id\":\"deny-1\"}".to_owned()),
             Message::PolicyRevision("sha256:00".to_owned()),
         ] {
             let read = Message::read(&message.write("a node"));

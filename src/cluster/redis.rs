@@ -85,8 +85,14 @@ impl Far {
             None => Some(0),
         };
         let now: i64 = now.ok_or(LinkError::Form)?;
-        // at the start there is nothing that could be out of date
-        let Some(last) = seen.replace(now) else { return Ok(()) };
+        let Some(last) = seen.replace(now) else {
+            // at the start there is nothing that could be out of date, but what was taken away stays so
+            let recalled = self.recall(&list, here).await;
+            if recalled.is_err() {
+                *seen = None;
+            }
+            return recalled;
+        };
         if now == last {
             return Ok(());
         }
@@ -98,13 +104,29 @@ impl Far {
             }
         };
         let Some(news) = news else {
+            if let Err(error) = self.recall(&list, here).await {
+                *seen = Some(last);
+                return Err(error);
+            }
             self.telemetry.redis().gaps.count(());
             tracing::warn!(event_name = "cluster_gap", "news was missed: distrusting memory");
             here.tell(Message::Missed);
             return Ok(());
         };
-        for text in news {
-            self.pass_on(&text, here);
+        for (message, from) in news.iter().filter_map(|text| Message::read(text)) {
+            self.pass_on(message, &from, here);
+        }
+        Ok(())
+    }
+
+    /// Passes on again what lasts of all that is in the list, oldest first.
+    async fn recall(&self, list: &str, here: &Local) -> Result<(), LinkError> {
+        let mut listed = self.listed(list, KEPT_MESSAGES).await?;
+        listed.reverse();
+        for (message, from) in listed.iter().filter_map(|(_, text)| Message::read(text)) {
+            if message.lasts() {
+                self.pass_on(message, &from, here);
+            }
         }
         Ok(())
     }
@@ -120,26 +142,30 @@ impl Far {
         let wanted = if last == 0 { Some(KEPT_MESSAGES) } else { usize::try_from(now - last).ok() };
         let Some(count) = wanted.filter(|count| *count <= KEPT_MESSAGES) else { return Ok(None) };
         // news that comes between our two questions stands before what we want
-        let to = (count + BETWEEN - 1).to_string();
+        let mut listed = self.listed(list, count + BETWEEN).await?;
+        listed.retain(|(number, _)| (last + 1..=now).contains(number));
+        let news: Vec<String> = listed.into_iter().rev().map(|(_, text)| text).collect();
+        let is_whole = news.len() == count || (last == 0 && news.len() < KEPT_MESSAGES);
+        Ok(is_whole.then_some(news))
+    }
+
+    /// Generation and text of the newest entries, newest first.
+    async fn listed(&self, list: &str, count: usize) -> Result<Vec<(i64, String)>, LinkError> {
+        let to = count.saturating_sub(1).to_string();
         let words: [&[u8]; 4] = [b"LRANGE", list.as_bytes(), b"0", to.as_bytes()];
         let listed = self.link.ask(RedisGroup::Get, &words).await?.list()?;
-        let mut news = Vec::new();
+        let mut entries = Vec::with_capacity(listed.len());
         for item in listed {
             let bytes = item.bytes()?.unwrap_or_default();
             let text = String::from_utf8_lossy(&bytes);
             let (number, text) = text.split_once('|').ok_or(LinkError::Form)?;
             let number: i64 = number.parse().map_err(|_| LinkError::Form)?;
-            if (last + 1..=now).contains(&number) {
-                news.push(text.to_owned());
-            }
+            entries.push((number, text.to_owned()));
         }
-        news.reverse();
-        let is_whole = news.len() == count || (last == 0 && news.len() < KEPT_MESSAGES);
-        Ok(is_whole.then_some(news))
+        Ok(entries)
     }
 
-    fn pass_on(&self, text: &str, here: &Local) {
-        let Some((message, from)) = Message::read(text) else { return };
+    fn pass_on(&self, message: Message, from: &str, here: &Local) {
         if from == self.me {
             return;
         }

@@ -1,5 +1,7 @@
 //! Gateway tokens: 256 random bits under a name and an expiry, stored only as their SHA-256.
 
+pub mod revocations;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -29,6 +31,7 @@ use crate::identity::caller::Caller;
 use crate::identity::caller::encode_name;
 use crate::identity::credentials::Credentials;
 use crate::identity::credentials::TOKEN_PREFIX;
+use crate::identity::token::revocations::Revocations;
 use crate::kept::Kept;
 use crate::kept::KeptError;
 use crate::kept::Stamp;
@@ -170,18 +173,18 @@ impl TokenFile {
         Ok(self.0.read()?.tokens)
     }
 
-    /// Revokes the tokens of a name that are still good; says how many.
-    pub fn revoke(&self, name: &str, clock: &dyn Clock) -> Result<usize, TokenError> {
+    /// Revokes the tokens of a name that are still good, and gives them.
+    pub fn revoke(&self, name: &str, clock: &dyn Clock) -> Result<Vec<Issued>, TokenError> {
         self.0.change(|stored| {
             let now = clock.unix_seconds();
-            let mut count = 0;
+            let mut taken = Vec::new();
             for token in &mut stored.tokens {
                 if token.name == name && token.revoked.is_none() && token.expires > now {
                     token.revoked = Some(now);
-                    count += 1;
+                    taken.push(token.clone());
                 }
             }
-            if count == 0 { Err(TokenError::Unknown(name.to_owned())) } else { Ok(count) }
+            if taken.is_empty() { Err(TokenError::Unknown(name.to_owned())) } else { Ok(taken) }
         })
     }
 }
@@ -201,6 +204,7 @@ pub struct Tokens {
     file: TokenFile,
     known: ArcSwap<Known>,
     looked: Mutex<(SystemTime, Stamp)>,
+    revocations: Arc<Revocations>,
     clock: Arc<dyn Clock>,
 }
 
@@ -216,7 +220,14 @@ impl Tokens {
         let stamp = file.0.stamp();
         let known = ArcSwap::from_pointee(load(&file));
         let looked = Mutex::new((clock.now(), stamp));
-        Self { file, known, looked, clock }
+        let revocations = Arc::new(Revocations::new(Arc::clone(&clock)));
+        Self { file, known, looked, revocations, clock }
+    }
+
+    /// Refuses also what was revoked elsewhere.
+    #[must_use]
+    pub fn hearing(self, revocations: Arc<Revocations>) -> Self {
+        Self { revocations, ..self }
     }
 
     /// Reads the file again if it changed; looks at most every tenth of a second, so a revocation is in force
@@ -249,10 +260,11 @@ impl Tokens {
                 detail: detail.to_owned(),
             })
         };
-        let Some((issued, caller)) = known.by_sum.get(&Sum::of(token.as_bytes())) else {
+        let sum = Sum::of(token.as_bytes());
+        let Some((issued, caller)) = known.by_sum.get(&sum) else {
             return refused(AuthResult::BadCredentials, "unknown token");
         };
-        if issued.revoked.is_some() {
+        if issued.revoked.is_some() || self.revocations.hold(&sum) {
             return refused(AuthResult::Revoked, &issued.name);
         }
         if issued.expires <= self.clock.unix_seconds() {
@@ -347,6 +359,22 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         assert_eq!(word(tokens.judge(dev.expose())), AuthResult::Revoked);
         assert_eq!(word(tokens.judge("mgt_guess")), AuthResult::BadCredentials);
+    }
+
+    #[test]
+    fn a_token_that_was_revoked_elsewhere_is_refused_though_the_file_calls_it_good() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = TokenFile::new(directory.path().join("tokens.json"));
+        let clock = Arc::new(ManualClock::at_unix(1_000_000));
+        let revocations = Arc::new(Revocations::new(Arc::<ManualClock>::clone(&clock)));
+        let [ci, dev] =
+            ["ci", "dev"].map(|name| file.issue(name, &[], DAY, clock.as_ref()).unwrap());
+        let tokens = Tokens::open(file, Arc::<ManualClock>::clone(&clock));
+        let tokens = tokens.hearing(Arc::clone(&revocations));
+        assert_eq!(word(tokens.judge(ci.expose())), AuthResult::Success);
+        revocations.hear(&Sum::of(ci.expose().as_bytes()).to_string(), 1_000_100);
+        assert_eq!(word(tokens.judge(ci.expose())), AuthResult::Revoked);
+        assert_eq!(word(tokens.judge(dev.expose())), AuthResult::Success);
     }
 
     #[test]

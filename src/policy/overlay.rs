@@ -4,12 +4,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::clock::rfc3339_seconds;
+use crate::content::Sum;
 use crate::kept::Kept;
 use crate::kept::KeptError;
 use crate::policy::loader::Origin;
@@ -21,7 +23,7 @@ use crate::policy::rule::Rule;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deny {
-    /// The id of its row: `deny-1` and so on.
+    /// The id of its row, the same on every node: `deny-` and eight hex digits, or a number if it is old.
     pub id: String,
     /// A pattern as in a deny rule.
     pub module: String,
@@ -53,6 +55,12 @@ impl Deny {
     /// Whether it holds at a time, in seconds since 1970.
     pub fn holds(&self, now: u64) -> bool {
         self.lifted.is_none() && self.until.is_none_or(|until| now < until)
+    }
+
+    /// As other nodes are told of it, given or lifted: one line of JSON for [`Denies::hear`].
+    pub fn told(&self) -> String {
+        // plain fields cannot fail to be written
+        serde_json::to_string(self).unwrap_or_default()
     }
 
     /// The row it stands for: everybody, every action.
@@ -105,6 +113,12 @@ pub enum DenyError {
     /// It would be no rule.
     #[error("{0}")]
     Rule(String),
+    /// What was told from elsewhere is no deny of this version.
+    #[error("what was told is no emergency deny: {0}")]
+    Told(#[from] serde_json::Error),
+    /// It was told from elsewhere and does not fit what is here.
+    #[error("{0} cannot be taken over: another deny here has this id, or there are {MOST_DENIES}")]
+    Strange(String),
     /// There is no such deny.
     #[error("there is no emergency deny {0} in force: modgate deny list shows them")]
     Unknown(String),
@@ -142,12 +156,12 @@ impl Denies {
         let now = clock.unix_seconds();
         self.0.change(|stored| {
             let deny = Deny {
-                id: format!("{}{}", line::OVERLAY_ID, stored.denies.len() + 1),
+                id: id_of(wanted, now, stored.denies.len()),
                 module: module.to_owned(),
                 versions: versions.to_owned(),
                 reason: wanted.reason.clone(),
                 created: now,
-                until: wanted.life.map(|life| now.saturating_add(life.as_secs())),
+                until: wanted.life.map(|life| end_of(life, clock)),
                 lifted: None,
             };
             deny.rule().map_err(DenyError::Rule)?;
@@ -161,15 +175,33 @@ impl Denies {
         Ok(self.0.read()?.denies)
     }
 
-    /// Lifts a deny that holds.
-    pub fn lift(&self, id: &str, clock: &dyn Clock) -> Result<(), DenyError> {
+    /// Lifts a deny that holds, and gives it.
+    pub fn lift(&self, id: &str, clock: &dyn Clock) -> Result<Deny, DenyError> {
         let now = clock.unix_seconds();
         self.0.change(|stored| {
             let mut held = stored.denies.iter_mut();
             let deny = held.find(|deny| deny.id == id && deny.holds(now));
-            deny.ok_or_else(|| DenyError::Unknown(id.to_owned()))?.lifted = Some(now);
-            Ok(())
+            let deny = deny.ok_or_else(|| DenyError::Unknown(id.to_owned()))?;
+            deny.lifted = Some(now);
+            Ok(deny.clone())
         })
+    }
+
+    /// Takes over what [`Deny::told`] says elsewhere, and tells whether that was news: a deny that holds is added, and
+    /// one that is here is lifted. It is never held again: whoever lifted it here meant it.
+    pub fn hear(&self, told: &str, clock: &dyn Clock) -> Result<bool, DenyError> {
+        let told: Deny = serde_json::from_str(told)?;
+        let digits = told.id.strip_prefix(line::OVERLAY_ID).unwrap_or_default();
+        if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(DenyError::Rule("its id is none of an emergency deny".to_owned()));
+        }
+        told.rule().map_err(DenyError::Rule)?;
+        let now = clock.unix_seconds();
+        // a file that is written is read again by the policy: only for news
+        if !merge(&mut self.list()?, &told, now)? {
+            return Ok(false);
+        }
+        self.0.change(|stored| merge(&mut stored.denies, &told, now))
     }
 
     /// Those that hold at a time, in seconds since 1970; each of them is a rule, or none is told.
@@ -181,6 +213,44 @@ impl Denies {
         Ok(held)
     }
 }
+
+fn merge(denies: &mut Vec<Deny>, told: &Deny, now: u64) -> Result<bool, DenyError> {
+    let strange = || Err(DenyError::Strange(told.id.clone()));
+    let count = denies.len();
+    let Some(known) = denies.iter_mut().find(|deny| deny.id == told.id) else {
+        let is_news = told.holds(now);
+        if is_news && count >= MOST_DENIES {
+            return strange();
+        }
+        denies.extend(is_news.then(|| told.clone()));
+        return Ok(is_news);
+    };
+    if *known != (Deny { lifted: known.lifted, ..told.clone() }) {
+        return strange();
+    }
+    let is_news = known.lifted.is_none() && told.lifted.is_some();
+    known.lifted = known.lifted.or(told.lifted);
+    Ok(is_news)
+}
+
+/// To the nearest second: whoever named a time has spent some of the life since.
+fn end_of(life: Duration, clock: &dyn Clock) -> u64 {
+    let now = clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.saturating_add(life).saturating_add(HALF_A_SECOND).as_secs()
+}
+
+const HALF_A_SECOND: Duration = Duration::from_millis(500);
+
+/// An id that does not depend on the node, so that a deny is one wherever it was given.
+fn id_of(wanted: &Wanted, now: u64, place: usize) -> String {
+    let sum = Sum::of(format!("{wanted:?} {now} {place}").as_bytes()).to_string();
+    format!("{}{}", line::OVERLAY_ID, sum.get(..ID_DIGITS).unwrap_or(&sum))
+}
+
+/// So many are told apart by their ids among thousands.
+const ID_DIGITS: usize = 8;
+/// Others cannot fill our disk.
+const MOST_DENIES: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
@@ -200,14 +270,47 @@ mod tests {
         let first =
             denies.add(&Wanted { life, ..wanted("example.com/x@<v1.4.2") }, &clock).unwrap();
         let second = denies.add(&wanted("=example.com/y"), &clock).unwrap();
-        assert_eq!((first.id.as_str(), second.id.as_str()), ("deny-1", "deny-2"));
-        assert_eq!(first.row(), "p, deny-1, any:anonymous, example.com/x, <v1.4.2, *, deny");
+        assert!(first.id.starts_with("deny-") && first.id.len() == 13 && first.id != second.id);
+        let row = format!("p, {}, any:anonymous, example.com/x, <v1.4.2, *, deny", first.id);
+        assert_eq!(first.row(), row);
         assert_eq!(denies.in_force(1_059).unwrap(), [first, second.clone()]);
-        assert_eq!(denies.in_force(1_060).unwrap(), [second]);
-        denies.lift("deny-2", &clock).unwrap();
+        assert_eq!(denies.in_force(1_060).unwrap(), std::slice::from_ref(&second));
+        denies.lift(&second.id, &clock).unwrap();
         assert!(denies.in_force(1_060).unwrap().is_empty());
-        assert!(matches!(denies.lift("deny-2", &clock), Err(DenyError::Unknown(_))));
+        assert!(matches!(denies.lift(&second.id, &clock), Err(DenyError::Unknown(_))));
         assert_eq!(denies.list().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_another_node_tells_is_held_once_and_stays_lifted() {
+        let directory = tempfile::tempdir().unwrap();
+        let [there, here] =
+            ["there", "here"].map(|name| Denies::new(directory.path().join(name).join("d.json")));
+        let clock = ManualClock::at_unix(1_000);
+        let given = there.add(&wanted("example.com/x"), &clock).unwrap();
+        assert!(here.hear(&given.told(), &clock).unwrap());
+        assert!(!here.hear(&given.told(), &clock).unwrap());
+        assert_eq!(here.in_force(1_000).unwrap(), std::slice::from_ref(&given));
+        // the same id for something else, as an old node may give it
+        let other = Deny { module: "example.com/y".to_owned(), ..given.clone() };
+        assert!(matches!(here.hear(&other.told(), &clock), Err(DenyError::Strange(_))));
+        let lifted = there.lift(&given.id, &clock).unwrap();
+        assert!(here.hear(&lifted.told(), &clock).unwrap());
+        assert!(here.in_force(1_000).unwrap().is_empty());
+        assert!(!here.hear(&given.told(), &clock).unwrap());
+        assert!(here.in_force(1_000).unwrap().is_empty());
+        // one that is over is no news to a node that did not know it
+        let over = Deny { id: "deny-9".to_owned(), until: Some(999), ..given.clone() };
+        assert!(!here.hear(&over.told(), &clock).unwrap());
+        for bad in [
+            Deny { id: "deny-1, any:anonymous".to_owned(), ..given.clone() },
+            Deny { id: "x".to_owned(), ..given.clone() },
+            Deny { id: "deny-8".to_owned(), module: "example.com//x".to_owned(), ..given },
+        ] {
+            assert!(matches!(here.hear(&bad.told(), &clock), Err(DenyError::Rule(_))), "{bad:?}");
+        }
+        assert!(matches!(here.hear("{}", &clock), Err(DenyError::Told(_))));
+        assert_eq!(here.list().unwrap().len(), 1);
     }
 
     #[test]

@@ -128,3 +128,82 @@ fn a_node_that_missed_news_distrusts_what_it_has_in_memory() {
         until("a node hears again", || world.heard(node) > 1.5);
     }
 }
+
+/// Two nodes with state of their own that share a Redis.
+fn pair(redis: &Redis, upstream: &Upstream) -> [Gateway; 2] {
+    let nodes = [(), ()].map(|()| Setup::over(&upstream.url()).with(&redis.settings()).start());
+    for node in &nodes {
+        until("Redis is up", || node.metric("modgate_redis_up") > 0.5);
+    }
+    nodes
+}
+
+/// A command beside a node.
+fn run(node: &Gateway, arguments: &[&str]) -> String {
+    let home = node.state().parent().unwrap().to_owned();
+    let output = modgate().current_dir(home).args(arguments).output().unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success(), "{text}");
+    text
+}
+
+#[test]
+fn a_token_that_was_revoked_on_one_node_is_refused_on_all_whatever_their_files_say() {
+    let mut tree = Tree::new();
+    tree.module("example.com/lib", "v1.0.0", &[]);
+    let upstream = Upstream::serve(tree.path());
+    let redis = Redis::start();
+    let [here, there] = pair(&redis, &upstream);
+    let (ci, other) = (here.issue("ci", &["dev"]), here.issue("other", &["dev"]));
+    let file = there.state().join("tokens");
+    std::fs::copy(here.state().join("tokens"), &file).unwrap();
+    let status = |node: &Gateway, token: &str| node.stranger().bearer(token).get("/").status;
+    until("the copy is known", || status(&there, &ci) == 200 && status(&there, &other) == 200);
+    let before = std::fs::read(&file).unwrap();
+    assert!(run(&here, &["token", "revoke", "ci"]).contains("was told"));
+    until("it is refused there", || status(&there, &ci) == 401);
+    until("it is refused here", || status(&here, &ci) == 401);
+    assert_eq!(status(&there, &other), 200);
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+    // the file still calls it good, the list that a start reads does not
+    let there = there.kill_and_restart(&upstream.url());
+    until("it is refused after a start", || status(&there, &ci) == 401);
+    assert_eq!(status(&there, &other), 200);
+}
+
+#[test]
+fn an_emergency_deny_holds_on_every_node_until_it_is_lifted_on_one() {
+    let mut tree = Tree::new();
+    tree.module("example.com/lib", "v1.0.0", &[]);
+    let upstream = Upstream::serve(tree.path());
+    let redis = Redis::start();
+    let [here, there] = pair(&redis, &upstream);
+    let status = |node: &Gateway| node.client().get(MOD).status;
+    assert_eq!((status(&here), status(&there)), (200, 200));
+    let text = run(&here, &["deny", "example.com/lib", "--reason", "malware, SEC-7"]);
+    assert!(text.contains("was told"), "{text}");
+    let id = text.split(':').next().unwrap();
+    for node in [&here, &there] {
+        until("it is denied", || status(node) == 403);
+        let answer = node.client().get(MOD).text();
+        assert!(answer.contains(id) && answer.contains("why: malware, SEC-7"), "{answer}");
+        let activated =
+            node.audited(1, "the activation", |event| event["event"] == "policy.activate");
+        assert_eq!(activated[0]["detail"]["changes"], format!("rule {id} added"));
+    }
+    run(&here, &["deny", "--lift", id]);
+    for node in [&here, &there] {
+        until("it is lifted", || status(node) == 200);
+    }
+    // a node that is down hears at its start what it has missed, and forgets nothing that was lifted
+    let mut there = there;
+    there.signal("TERM");
+    there.wait();
+    let text = run(&here, &["deny", "example.com/lib@v1.0.0", "--reason", "again"]);
+    let there = there.kill_and_restart(&upstream.url());
+    until("it is denied after a start", || status(&there) == 403);
+    let answer = there.client().get(MOD).text();
+    assert!(answer.contains(text.split(':').next().unwrap()), "{answer}");
+    let list = run(&there, &["deny", "--list"]);
+    assert!(list.contains(&format!("{id} lifted")), "{list}");
+}

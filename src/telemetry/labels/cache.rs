@@ -135,6 +135,8 @@ label! {
 label! {
     /// News that nodes tell each other.
     News as "kind" {
+        /// An emergency deny, given or lifted.
+        Deny = "deny",
         /// Entries that are no longer good.
         Invalidate = "invalidate",
         /// Another policy.
