@@ -342,7 +342,7 @@ fn runbook(out: &mut String, name: &str, runbook: &Runbook) {
     write!(
         out,
         "\n## {name}\n\n**Meaning.** {}\n\n**Impact.** {}\n\n**Diagnosis.**\n\n```promql\n{}\n```\n\n\
-         **Mitigation.** {}\n\n**Seen to fire by:** {}.\n",
+         **Mitigation.** {}\n\n**What should fire it:** {}.\n",
         runbook.meaning,
         runbook.impact,
         runbook.queries.join("\n"),
