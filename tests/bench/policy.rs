@@ -49,8 +49,8 @@ const HITS: usize = 200_000;
 
 fn main() {
     println!(
-        "{:>8} {:>9} {:>9} {:>9} {:>9} {:>10} {:>12}",
-        "rules", "cached", "miss 1", "miss 3", "miss 12", "load", "memory"
+        "{:>8} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>12}",
+        "rules", "cached", "miss 1", "miss 3", "miss 12", "miss 1/11", "load", "memory"
     );
     for rules in SIZES {
         let directory = tempfile::tempdir().unwrap();
@@ -66,16 +66,20 @@ fn main() {
         let reload = policy.reload(&SystemClock);
         assert!(!reload.activated.is_empty(), "{:?}", reload.rejected);
         println!(
-            "{rules:>8} {:>9} {:>9} {:>9} {:>9} {:>10} {:>9} KiB",
+            "{rules:>8} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>9} KiB",
             micros(cached(&policy)),
-            micros(missed(&policy, 1, rules)),
-            micros(missed(&policy, 3, rules)),
-            micros(missed(&policy, 12, rules)),
+            micros(missed(&policy, "n1", rules)),
+            micros(missed(&policy, "n3", rules)),
+            micros(missed(&policy, "n12", rules)),
+            micros(missed(&policy, BESIDE, rules)),
             format!("{:.1} ms", loaded.as_secs_f64() * 1e3),
             memory / 1024
         );
     }
     println!("cached, miss N: one decision, in the median; N rows apply. The same caller asks.");
+    println!(
+        "miss 1/11: one row allows, and eleven deny rows are about other versions of the module."
+    );
 }
 
 /// As many rules as wanted; a request below `hot.example/N` finds N rows that apply, all others are beside the point.
@@ -94,7 +98,15 @@ fn write(directory: &Path, count: usize) {
             );
         }
     }
-    for place in 16..count {
+    for place in 0..12 {
+        let (effect, range) =
+            if place == 0 { ("allow", "*".to_owned()) } else { ("deny", format!("<v0.{place}.0")) };
+        let _written = writeln!(
+            rows,
+            "p, beside-{place}, any:authenticated, hot.example/{BESIDE}, {range}, read, {effect}"
+        );
+    }
+    for place in 28..count {
         let (team, effect) = (place % 997, if place % 10 == 0 { "deny" } else { "allow" });
         let _written = writeln!(
             rows,
@@ -113,6 +125,8 @@ fn write(directory: &Path, count: usize) {
     }
 }
 
+/// Below it, eleven deny rows have to be looked at that do not apply.
+const BESIDE: &str = "beside";
 const RANGES: [&str; 4] = [">=v1.0.0", "<v9.0.0", ">v0.1.0 <v8.0.0", "<=v7.0.0"];
 
 /// Somebody who is recognised by a gateway token, as the same caller again and again.
@@ -189,11 +203,11 @@ fn cached(policy: &Policy) -> Duration {
 }
 
 /// The median time of a decision about a path that nobody asked for yet.
-fn missed(policy: &Policy, applying: usize, rules: usize) -> Duration {
+fn missed(policy: &Policy, below: &str, rules: usize) -> Duration {
     let caller = caller();
     let mut times: Vec<Duration> = (0..MISSES)
         .map(|place| {
-            let path = format!("/hot.example/n{applying}/x/x/m{rules}-{place}/@v/v1.2.3.zip");
+            let path = format!("/hot.example/{below}/x/x/m{rules}-{place}/@v/v1.2.3.zip");
             let asked = request(&path);
             let begun = Instant::now();
             let decided = policy.authorize(Arc::clone(&caller), asked, here());
