@@ -10,7 +10,8 @@
 //! **Who decides.** Casbin, over the rows that could apply. An index finds those by the elements of the path, so that
 //! ten thousand rows cost as little as ten. That is sound because deny-override depends neither on the order of
 //! rows nor on rows that do not match; a test compares it with Casbin over all rows. An evaluation of our own finds
-//! the row to name; if the two ever disagree, the answer is no, with the reason `policy_error`.
+//! the row to name; if the two ever disagree, the answer is no, with the reason `policy_error`. Of several rows that
+//! allow, Casbin is shown the one that is named, and every deny row that could object: a second yes changes nothing.
 //!
 //! **What it refuses.** A denial is 403 and says which rule, which revision and whom to ask; for somebody anonymous it is
 //! 401, since credentials might help. It reads the same whether the module exists or not.
@@ -74,6 +75,7 @@ use crate::policy::files::Files;
 use crate::policy::gates::Circumstances;
 use crate::policy::overlay::Denies;
 use crate::policy::reload::Known;
+use crate::policy::reload::Looked;
 use crate::policy::snapshot::Snapshot;
 
 pub use crate::policy::diff::Change;
@@ -158,6 +160,9 @@ pub struct Policy {
     snapshot: ArcSwap<Snapshot>,
     candidate: ArcSwapOption<Snapshot>,
     sources: Sources,
+    /// Taken before `known`, and held while files are read and tried.
+    looked: Mutex<Looked>,
+    /// Held for moments.
     known: Mutex<Known>,
 }
 
@@ -168,6 +173,7 @@ impl Policy {
             snapshot: ArcSwap::from_pointee(Snapshot::none(sources.settings.clone())),
             candidate: ArcSwapOption::empty(),
             sources,
+            looked: Mutex::default(),
             known: Mutex::default(),
         }
     }
@@ -208,6 +214,16 @@ impl Policy {
                 Err(Refusal { shadow: shadow.map(Box::new), ..refusal })
             }
         }
+    }
+
+    /// Whether a permit is one of the policy in force.
+    pub fn holds(&self, permit: &Permit) -> bool {
+        Arc::ptr_eq(&self.snapshot.load(), &permit.snapshot)
+    }
+
+    /// Decides about a permit's request once more: the policy may have changed since.
+    pub fn renew(&self, permit: Permit) -> Result<Permit, Refusal> {
+        self.authorize(permit.caller, permit.request, permit.circumstances)
     }
 
     /// What the answer would be, and why; asks nobody.

@@ -19,12 +19,16 @@ use crate::policy::snapshot::Snapshot;
 use crate::telemetry::labels::Label as _;
 use crate::telemetry::labels::policy::PolicyReload;
 
-/// What was looked at last.
+/// What was looked at last: what the files said then, whatever became of it.
+#[derive(Debug, Default)]
+pub(in crate::policy) struct Looked {
+    rules: Option<Sum>,
+    candidate: Option<Sum>,
+}
+
+/// What is good, and what is wrong.
 #[derive(Debug, Default)]
 pub(in crate::policy) struct Known {
-    /// What the files said when they were looked at last, whatever became of it.
-    seen: Option<Sum>,
-    candidate_seen: Option<Sum>,
     /// The last good files.
     good: Option<Checked>,
     /// The emergency denies in force; `None` until they could be read once.
@@ -99,14 +103,17 @@ impl Rejected {
 
 impl Policy {
     /// Looks at all sources and takes what changed, if it is good. What did not change since the last look is not told
-    /// again. Blocking; one at a time.
+    /// again. Blocking; rules are looked at by one at a time.
     pub fn reload(&self, clock: &dyn Clock) -> Reload {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut reload = Reload::default();
-        // a deny waits for nobody's parser, lint or tests
-        self.reload_denies(&mut known, clock, &mut reload);
-        reload.candidate = self.reload_candidate(&mut known);
-        match self.draft(&mut known, clock) {
+        // a deny waits for nobody's parser, lint or tests, not even for those of another look
+        self.reload_denies(&mut known(), clock, &mut reload);
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        reload.candidate = self.reload_candidate(&mut looked);
+        let draft = self.draft(&mut looked, clock);
+        let mut known = known();
+        match draft {
             None => {}
             Some(Ok(checked)) => {
                 (known.good, known.files_refused) = (Some(checked), None);
@@ -157,10 +164,10 @@ impl Policy {
     }
 
     /// The rules, if they changed since the last look: read, parsed, linted and tested.
-    fn draft(&self, known: &mut Known, clock: &dyn Clock) -> Option<Result<Checked, Rejected>> {
+    fn draft(&self, looked: &mut Looked, clock: &dyn Clock) -> Option<Result<Checked, Rejected>> {
         let source = &self.sources.rules;
         let read = source.files().and_then(|files| {
-            if known.seen == Some(files.digest()) {
+            if looked.rules == Some(files.digest()) {
                 return Ok(files);
             }
             at_rest(files, || source.files())
@@ -169,13 +176,13 @@ impl Policy {
             Ok(files) => files,
             Err(error) => {
                 let seen = Sum::of(error.to_string().as_bytes());
-                let told = known.seen.replace(seen) == Some(seen);
+                let told = looked.rules.replace(seen) == Some(seen);
                 let problems = error.problems().to_vec();
                 return (!told).then(|| Err(Rejected::at(PolicyReload::Io, problems)));
             }
         };
         let seen = files.digest();
-        if known.seen.replace(seen) == Some(seen) {
+        if looked.rules.replace(seen) == Some(seen) {
             return None;
         }
         Some(self.check(files, clock))
@@ -228,14 +235,14 @@ impl Policy {
         }
     }
 
-    fn reload_candidate(&self, known: &mut Known) -> Option<Result<Arc<str>, Vec<String>>> {
+    fn reload_candidate(&self, looked: &mut Looked) -> Option<Result<Arc<str>, Vec<String>>> {
         let source = self.sources.candidate.as_ref()?;
         let read = source.files();
         let seen = match &read {
             Ok(files) => files.digest(),
             Err(error) => Sum::of(error.to_string().as_bytes()),
         };
-        if known.candidate_seen.replace(seen) == Some(seen) {
+        if looked.candidate.replace(seen) == Some(seen) {
             return None;
         }
         match read.and_then(|files| Draft::of(files, &self.sources)) {

@@ -161,6 +161,26 @@ fn an_emergency_deny_is_in_force_at_the_next_look_and_ends_by_itself() {
 }
 
 #[test]
+fn an_emergency_deny_waits_for_no_other_look() {
+    let world = World::new(READ);
+    let policy = world.policy();
+    let wanted = Wanted { what: "example.com/lib".into(), reason: "malware".into(), life: None };
+    // somebody else looks at the rules, and their expectations take as long as they like
+    let looking = policy.looked.lock().unwrap();
+    world.denies.add(&wanted, &world.clock).unwrap();
+    std::thread::scope(|scope| {
+        let own = scope.spawn(|| policy.reload(&world.clock));
+        while kind(&policy, ZIP) != Some(Kind::Denied) {
+            assert!(!own.is_finished(), "the look ended without the deny");
+            std::thread::yield_now();
+        }
+        assert!(!own.is_finished(), "two looked at the rules at once");
+        drop(looking);
+        assert_eq!(own.join().unwrap().activated.len(), 1);
+    });
+}
+
+#[test]
 fn without_its_emergency_denies_no_policy_begins() {
     let world = World::new(READ);
     let file = world.directory.path().join("denies.json");
