@@ -10,6 +10,8 @@
 //! * **A denial is 403, never 404.** The `go` command goes on to its next proxy on 404 and 410 only; a 404 for "you
 //!   may not" would hand it the name of a private module. One exception looks alike and is none: a path above
 //!   something the caller may read is answered without asking anybody (see [`crate::policy`]).
+//! * **A permit is good under its policy only.** If another came into force during a long fill, it decides again: an
+//!   emergency deny holds for answers that have not begun.
 //! * **Nothing is sent before it is verified.** A cold zip is spooled, checked, stored, then sent.
 //! * **The answer is judged too.** A list loses the versions this caller may not have; a branch or commit is authorized
 //!   again as a download of the version it turned out to be.
@@ -292,6 +294,7 @@ impl Gateway {
             Err(none) if none.is_absence() => return Ok(Reply::absence(&permit, &none, record)),
             Err(fault) => return Err(fault),
         };
+        let permit = self.still(permit, record)?;
         // what the answer reveals is judged too: versions of a list, the version a branch turned out to be
         let narrowed = self.fetcher.narrow(&permit, content, record);
         let content = record.stage(Stage::Narrow, narrowed).await?;
@@ -310,6 +313,14 @@ impl Gateway {
     ) -> Result<Permit, Error> {
         let circumstances = Circumstances { source: head.peer.address.ip(), now: head.received };
         Ok(self.policy.authorize(caller, request, circumstances)?)
+    }
+
+    /// The permit under the policy in force now. A fill may take minutes, and what was denied meanwhile is denied.
+    fn still(&self, permit: Permit, record: &Record) -> Result<Permit, Error> {
+        if self.policy.holds(&permit) {
+            return Ok(permit);
+        }
+        record.step(Stage::Authorize, || Ok(self.policy.renew(permit)?))
     }
 
     fn parse(&self, head: &Head) -> Result<Request, Error> {

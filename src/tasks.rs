@@ -95,6 +95,11 @@ impl Tasks {
         }
     }
 
+    /// Lets other work of this thread have its turn: between pieces of work that take parts of a millisecond.
+    pub async fn give_way(&self) {
+        tokio::task::yield_now().await;
+    }
+
     /// Runs blocking work in a bounded pool.
     #[expect(clippy::disallowed_methods, reason = "the one place that blocks")]
     pub async fn block<T, F>(&self, name: &'static str, work: F) -> Result<T, TaskGone>

@@ -72,6 +72,11 @@ impl Fetcher {
         Self { upstreams, ..self }
     }
 
+    /// Where work is run.
+    pub(in crate::gateway) fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
     /// Finds or fetches what a permit permits.
     ///
     /// Cancel safety: dropping the future leaves a fill running for the next caller.

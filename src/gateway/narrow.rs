@@ -66,8 +66,12 @@ impl Fetcher {
             return Ok(None);
         }
         let lines = lines(permit, list)?;
-        let shown = |line: &&Line| permit.allows_version(&line.version);
-        let mut left: Vec<Line> = lines.iter().filter(shown).cloned().collect();
+        let mut left: Vec<Line> = Vec::with_capacity(lines.len());
+        for some in lines.chunks(AT_ONCE) {
+            let shown = |line: &&Line| permit.allows_version(&line.version);
+            left.extend(some.iter().filter(shown).cloned());
+            self.tasks().give_way().await;
+        }
         if left.len() == lines.len() {
             return Ok(None);
         }
@@ -142,6 +146,8 @@ fn highest(lines: &[Line]) -> Option<&Version> {
     versions.max_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.cmp(b)))
 }
 
+/// Versions that are judged in one go: a new decision takes microseconds, and lists have thousands of versions.
+const AT_ONCE: usize = 128;
 /// The go command's own limit.
 const GOMOD_LIMIT_BYTES: u64 = 16 << 20;
 

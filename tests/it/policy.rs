@@ -292,6 +292,27 @@ fn an_emergency_deny_is_in_force_within_a_moment_with_its_reason_and_its_end() {
 }
 
 #[test]
+fn what_is_denied_while_it_is_fetched_is_not_answered() {
+    let tree = versions();
+    let upstream = Upstream::serve(tree.path());
+    let gateway = Setup::over(&upstream.url()).start();
+    let client = gateway.client();
+    upstream.hold();
+    let waiting = {
+        let client = client.clone();
+        std::thread::spawn(move || client.get("/example.com/lib/@v/v1.1.0.zip"))
+    };
+    until("the upstream is asked", || upstream.count("v1.1.0.zip") == 1);
+    let (code, text) = run(&gateway, &["deny", "example.com/lib", "--reason", "malware, SEC-7"]);
+    assert_eq!(code, Some(0), "{text}");
+    gateway.audited(1, "the deny in force", |event| event["event"] == "policy.activate");
+    upstream.release();
+    let answer = waiting.join().unwrap();
+    assert!(answer.status == 403 && answer.text().contains("SEC-7"), "{}", answer.text());
+    gateway.audited(1, "the refusal", |event| event["outcome"] == "denied");
+}
+
+#[test]
 fn a_candidate_is_observed_then_promoted_as_it_was_observed() {
     let tree = versions();
     let upstream = Upstream::serve(tree.path());
