@@ -298,10 +298,7 @@ fn what_is_denied_while_it_is_fetched_is_not_answered() {
     let gateway = Setup::over(&upstream.url()).start();
     let client = gateway.client();
     upstream.hold();
-    let waiting = {
-        let client = client.clone();
-        std::thread::spawn(move || client.get("/example.com/lib/@v/v1.1.0.zip"))
-    };
+    let waiting = std::thread::spawn(move || client.get("/example.com/lib/@v/v1.1.0.zip"));
     until("the upstream is asked", || upstream.count("v1.1.0.zip") == 1);
     let (code, text) = run(&gateway, &["deny", "example.com/lib", "--reason", "malware, SEC-7"]);
     assert_eq!(code, Some(0), "{text}");

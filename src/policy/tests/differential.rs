@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use super::*;
 use crate::policy::engine::Engine;
@@ -25,11 +26,49 @@ struct Row {
     allow: bool,
 }
 
-/// A policy and the steps of its roles.
+impl Row {
+    fn columns(&self) -> String {
+        let effect = if self.allow { "allow" } else { "deny" };
+        let Self { subject, modules, versions, action, .. } = self;
+        format!("{subject}, {modules}, {versions}, {action}, {effect}")
+    }
+}
+
+/// A policy, the steps of its roles, and rows with a condition each.
 struct Made {
     rows: Vec<Row>,
     steps: Vec<(String, String)>,
+    gates: Vec<(usize, Condition)>,
 }
+
+/// What a row asks for besides.
+#[derive(Clone, Copy)]
+enum Condition {
+    Realm(&'static str),
+    Network,
+    Until,
+}
+
+impl Condition {
+    fn line(self) -> String {
+        match self {
+            Self::Realm(realm) => format!("method = [\"{realm}\"]"),
+            Self::Network => "cidr = [\"10.0.0.0/8\"]".to_owned(),
+            Self::Until => "until = 2027-01-01".to_owned(),
+        }
+    }
+
+    fn holds(self, realm: &str, circumstances: &Circumstances) -> bool {
+        match self {
+            Self::Realm(wanted) => wanted == realm,
+            Self::Network => circumstances.source.to_string().starts_with("10."),
+            Self::Until => circumstances.now == SystemTime::UNIX_EPOCH,
+        }
+    }
+}
+
+const CONDITIONS: [Condition; 4] =
+    [Condition::Realm("token"), Condition::Realm("mtls"), Condition::Network, Condition::Until];
 
 const PRIVATE: &str = "corp.example";
 const HOSTS: [&str; 4] = ["corp.example", "example.com", "x.example.com", "corp.example2"];
@@ -86,7 +125,7 @@ fn made(dice: &mut Dice) -> Made {
         let modules = match dice.below(10) {
             0 => "**".to_owned(),
             1 => "@private/**".to_owned(),
-            2 => "@sumdb".to_owned(),
+            2 => (*dice.pick(&["@sumdb", "@gateway"])).to_owned(),
             3 if !allow => format!("={}", path(dice, &ELEMENTS)),
             4 if !allow => format!("*{}", path(dice, &PATTERNS)),
             _ => path(dice, &PATTERNS),
@@ -94,6 +133,8 @@ fn made(dice: &mut Dice) -> Made {
         let actions: &[&str] = match (modules.as_str(), allow) {
             ("@sumdb", true) => &["sumdb", "read"],
             ("@sumdb", false) => &["sumdb", "read", "*"],
+            ("@gateway", true) => &["purge", "policy.write", "audit.read", "admin"],
+            ("@gateway", false) => &["purge", "audit.read", "admin", "*"],
             (_, true) => &["read", "read", "list", "download", "sumdb", "admit"],
             (_, false) => &["read", "list", "download", "sumdb", "admit", "*"],
         };
@@ -101,28 +142,34 @@ fn made(dice: &mut Dice) -> Made {
         let (versions, action) = (*dice.pick(&RANGES), *dice.pick(actions));
         Row { subject: subject.to_owned(), modules, versions, action, allow }
     });
-    Made { rows: rows.collect(), steps: steps.into_iter().collect() }
+    let mut rows: Vec<Row> = rows.collect();
+    // rows that say the same are refused
+    let mut seen = BTreeSet::new();
+    rows.retain(|row| seen.insert(row.columns()));
+    let bound: Vec<usize> =
+        (0..rows.len()).filter(|place| rows[*place].allow && dice.below(6) == 0).collect();
+    let gates = bound.into_iter().map(|place| (place, *dice.pick(&CONDITIONS))).collect();
+    Made { rows, steps: steps.into_iter().collect(), gates }
 }
 
 impl Made {
-    /// As files; rows that say the same stand once.
+    /// As files.
     fn files(&self) -> Files {
-        let mut seen = BTreeSet::new();
         let mut rules = String::new();
         for (place, row) in self.rows.iter().enumerate() {
-            let effect = if row.allow { "allow" } else { "deny" };
-            let Row { subject, modules, versions, action, .. } = row;
-            let columns = format!("{subject}, {modules}, {versions}, {action}, {effect}");
-            if seen.insert(columns.clone()) {
-                let _written = writeln!(rules, "p, r{place}, {columns}");
-            }
+            let _written = writeln!(rules, "p, r{place}, {}", row.columns());
         }
         let steps = self.steps.iter().map(|(member, role)| format!("g, {member}, {role}\n"));
+        let gates = self.gates.iter().map(|(place, condition)| {
+            format!("[g{place}]\nrules = [\"r{place}\"]\n{}\n", condition.line())
+        });
+        let gates: String = gates.collect();
         let named = |name: &str, text: String| (name.to_owned(), text);
         Files::of(vec![
             named("model.conf", loader::MODEL.to_owned()),
             named("roles.csv", steps.collect()),
             named("rules/a.csv", rules),
+            named("gates.toml", gates),
         ])
     }
 
@@ -146,23 +193,31 @@ impl Made {
         }
     }
 
-    /// The language, read once more and as simply as it can be said.
-    fn allows(&self, names: &BTreeSet<String>, question: Question<'_>) -> bool {
+    /// The language, read once more and as simply as it can be said: what the rows allow, and what is left of that
+    /// under their conditions.
+    fn allows(
+        &self,
+        names: &BTreeSet<String>,
+        question: Question<'_>,
+        asker: Asker<'_>,
+    ) -> (bool, bool) {
         let applies = |row: &Row| {
             names.contains(&row.subject)
                 && means_action(row.action, question.action)
                 && means_module(row, question.name)
                 && means_version(row.versions, question.version)
         };
-        let (mut allowed, mut denied) = (false, false);
-        for row in self.rows.iter().filter(|row| applies(row)) {
+        let (mut allowed, mut open, mut denied) = (false, false, false);
+        for (place, row) in self.rows.iter().enumerate().filter(|(_, row)| applies(row)) {
             if row.allow {
+                let mut conditions = self.gates.iter().filter(|(bound, _)| *bound == place);
                 allowed = true;
+                open |= conditions.all(|(_, one)| one.holds(asker.realm, &asker.circumstances));
             } else {
                 denied = true;
             }
         }
-        allowed && !denied
+        (allowed && !denied, open && !denied)
     }
 }
 
@@ -181,8 +236,8 @@ fn means_module(row: &Row, name: &str) -> bool {
     };
     let private = under(PRIVATE, name);
     match (row.modules.as_str(), name) {
-        ("@sumdb", name) => name == "@sumdb",
-        (_, "@sumdb") => false,
+        (resource @ ("@sumdb" | "@gateway"), name) => name == resource,
+        (_, "@sumdb" | "@gateway") => false,
         ("**", _) => !row.allow || !private,
         ("@private/**", _) => private,
         (modules, name) => {
@@ -249,6 +304,12 @@ fn caller(dice: &mut Dice) -> Caller {
     }
 }
 
+fn circumstances(dice: &mut Dice) -> Circumstances {
+    let source = IpAddr::V4(*dice.pick(&[Ipv4Addr::new(10, 1, 2, 3), Ipv4Addr::LOCALHOST]));
+    let late = SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000);
+    Circumstances { source, now: *dice.pick(&[SystemTime::UNIX_EPOCH, late]) }
+}
+
 #[test]
 #[expect(clippy::print_stdout, reason = "the figure that the documents quote")]
 fn the_snapshot_decides_as_casbin_over_all_rows_and_as_a_plain_reading_of_the_language() {
@@ -256,7 +317,7 @@ fn the_snapshot_decides_as_casbin_over_all_rows_and_as_a_plain_reading_of_the_la
     let engine = Engine::default();
     let sources =
         Sources { private: vec![Prefix::parse(PRIVATE).unwrap()], ..Sources::of(Source::Embedded) };
-    let (mut seen, mut allowed, mut seed) = (0, 0, 1);
+    let (mut seen, mut allowed, mut gated, mut seed) = (0, 0, 0, 1);
     while seen < wanted {
         let mut dice = Dice::new(seed);
         let made = made(&mut dice);
@@ -265,35 +326,49 @@ fn the_snapshot_decides_as_casbin_over_all_rows_and_as_a_plain_reading_of_the_la
         let all: Vec<&Rule> = draft.snapshot.rules.iter().collect();
         for _question in 0..QUESTIONS {
             let caller = caller(&mut dice);
-            let name =
-                if dice.below(16) == 0 { "@sumdb".to_owned() } else { path(&mut dice, &ELEMENTS) };
-            let action =
-                if name == "@sumdb" { Action::Sumdb } else { *dice.pick(&Action::OF_MODULES) };
+            let name = match dice.below(16) {
+                0 => "@sumdb".to_owned(),
+                1 => "@gateway".to_owned(),
+                _ => path(&mut dice, &ELEMENTS),
+            };
+            let action = match name.as_str() {
+                "@sumdb" => Action::Sumdb,
+                "@gateway" => *dice.pick(&Action::OF_OPERATORS),
+                _ => *dice.pick(&Action::OF_MODULES),
+            };
             let version = match action {
                 Action::List => "",
-                _ if name == "@sumdb" => "",
+                _ if name.starts_with('@') => "",
                 _ => *dice.pick(&VERSIONS),
             };
             let question = Question { name: &name, version, action };
-            let source = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-            let circumstances = Circumstances { source, now: SystemTime::UNIX_EPOCH };
-            let asker = Asker { realm: caller.realm(), circumstances };
+            let asker = Asker { realm: caller.realm(), circumstances: circumstances(&mut dice) };
             let (verdict, _) =
                 draft.snapshot.judge(&draft.snapshot.subjects(&caller), question, asker);
             let names = made.names(&caller);
             let joined = names.iter().cloned().collect::<Vec<_>>().join("\n");
             let theirs = engine.decide(&all, &joined, &draft.snapshot.asked(question)).unwrap();
-            let plain = made.allows(&names, question);
+            // Casbin knows the rows, and conditions are looked at after it
+            let (rows, under_conditions) = made.allows(&names, question, asker);
             let ours = verdict.is_allowed();
-            assert_eq!((ours, theirs), (plain, plain), "seed {seed}, {question:?} for {joined:?}");
+            assert_eq!(
+                (ours, theirs),
+                (under_conditions, rows),
+                "seed {seed}, {question:?} for {joined:?}"
+            );
+            gated += usize::from(rows && !ours);
             seen += 1;
             allowed += usize::from(ours);
         }
         seed += 1;
     }
-    println!("{seen} decisions over {} policies, {allowed} of them allowed: 0 differ", seed - 1);
+    println!(
+        "{seen} decisions over {} policies, {allowed} of them allowed, {gated} stopped by a condition: 0 differ",
+        seed - 1
+    );
     // chance that never allows, or always does, would prove nothing
     assert!(allowed * 20 > seen && allowed * 2 < seen, "{allowed} of {seen}");
+    assert!(gated * 200 > seen, "{gated} of {seen}");
 }
 
 const QUESTIONS: usize = 100;
