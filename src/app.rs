@@ -106,34 +106,37 @@ pub fn build(
     let scrubbing = scrub::keep(Arc::clone(&cache), directory, interval, tasks.clone());
     let _service = tasks.run("blob scrub", scrubbing);
     let revocations = Arc::new(Revocations::new(Arc::clone(&clock)));
-    let ears = news::Ears {
-        cache: Arc::clone(&cache),
-        revocations: Arc::clone(&revocations),
-        denies: Denies::new(config.policy.denies_file.clone()),
-        clock: Arc::clone(&clock),
-    };
-    news::connect(link, ears, &tasks, &telemetry);
     let verifier = Verifier::new(tasks.clone());
     let upstreams = if config.cache.offline { Upstreams::Never } else { Upstreams::Asked };
-    let fetcher = Fetcher::new(cache, chain, verifier, tasks.clone(), Arc::clone(&telemetry));
+    let fetcher =
+        Fetcher::new(Arc::clone(&cache), chain, verifier, tasks.clone(), Arc::clone(&telemetry));
     let fetcher = fetcher.with(upstreams);
     let (accounts, threads, checkpoints) = accounts(config, &clock, &telemetry)?;
     accounts.administer(settings_read(config));
     let private = config.private.iter().map(|bound| bound.prefix.as_str().to_owned()).collect();
     let gateway = Gateway::new(Parts {
-        identity: identity(config, &clock, &tasks, &telemetry, revocations)?,
+        identity: identity(config, &clock, &tasks, &telemetry, Arc::clone(&revocations))?,
         routes: Routes::new(&config.server.base_path, config.sumdb.names.clone()),
         policy,
         fetcher,
         own: Own::new(public_url(config), private, config.sumdb.names.clone()),
         accounts: Arc::new(accounts),
-        telemetry,
+        telemetry: Arc::clone(&telemetry),
         via,
         clock,
         tasks: tasks.clone(),
     });
     gateway.reload_policy_now(ReloadSource::Start);
-    Ok(App { gateway: Arc::new(gateway), tasks, threads, checkpoints })
+    let gateway = Arc::new(gateway);
+    let ears = news::Ears {
+        cache,
+        revocations,
+        denies: Denies::new(config.policy.denies_file.clone()),
+        gateway: Arc::clone(&gateway),
+        clock: Arc::new(SystemClock),
+    };
+    news::connect(link, ears, &tasks, &telemetry);
+    Ok(App { gateway, tasks, threads, checkpoints })
 }
 
 /// What every directory, every issuer found by discovery and every upstream says when it is asked, by its place.

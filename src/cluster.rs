@@ -14,6 +14,9 @@
 //! after a gap, it hears those that the list still holds. The list holds the last 1000 pieces of news of every kind, so
 //! a node that was away for longer must be told by hand, or be given the files of another one.
 //!
+//! **A policy** is announced by its digest alone. A node that has another one looks at its own files at once, which
+//! matters where they lie on a volume that tells nobody of changes, and says so if they do not hold that policy.
+//!
 //! **Who hears.** [`Bus::hear`] gives everybody a receiver of their own. Stations do not know the bus, and the bus no
 //! station: `app` connects them. A node hears its own news at once, without Redis ([`local`]).
 //!

@@ -35,6 +35,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use tokio::sync::watch;
 
 use crate::audit::NotAccepting;
 use crate::cache::Absence;
@@ -224,6 +225,8 @@ pub struct Gateway {
     tasks: Tasks,
     /// What was wrong with the policy's files when they were looked at last, while an older policy is in force.
     behind: ArcSwapOption<Rejected>,
+    /// The digest of the policy in force, for whoever wants to hear of a new one.
+    revision: watch::Sender<Arc<str>>,
 }
 
 /// What a gateway is made of.
@@ -257,6 +260,7 @@ impl Gateway {
         let Parts { identity, routes, policy, fetcher, own, accounts, .. } = parts;
         let Parts { telemetry, via, clock, tasks, .. } = parts;
         let behind = ArcSwapOption::empty();
+        let revision = watch::Sender::new(policy.revision());
         Self {
             identity,
             routes,
@@ -269,6 +273,7 @@ impl Gateway {
             clock,
             tasks,
             behind,
+            revision,
         }
     }
 

@@ -1,5 +1,6 @@
 //! A small JSON file that commands change and a running gateway reads: changed as a whole, under a lock, or not at all.
 
+use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
 use std::io::Write as _;
@@ -68,6 +69,8 @@ impl<T: Default + Serialize + DeserializeOwned> Kept<T> {
         let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
         file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
         file.persist(&self.path).map_err(|error| failed(error.error))?;
+        // the name too is on the disk, before anybody is told that the change is made
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
         Ok(result)
     }
 

@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
 
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::cluster::Bus;
 use crate::cluster::message::Message;
+use crate::gateway::Gateway;
 use crate::identity::token::revocations::Revocations;
 use crate::link::RedisLink;
 use crate::policy::overlay::Denies;
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
+use crate::telemetry::labels::policy::ReloadSource;
 
 /// All that hears.
 #[derive(Debug)]
@@ -21,10 +24,11 @@ pub(in crate::app) struct Ears {
     pub(in crate::app) cache: Arc<Cache>,
     pub(in crate::app) revocations: Arc<Revocations>,
     pub(in crate::app) denies: Denies,
+    pub(in crate::app) gateway: Arc<Gateway>,
     pub(in crate::app) clock: Arc<dyn Clock>,
 }
 
-/// Keeps Redis up, listens to other nodes, and lets the stations hear what is theirs.
+/// Keeps Redis up, listens to other nodes, lets the stations hear what is theirs, and tells others of a new policy.
 pub(in crate::app) fn connect(
     link: Option<RedisLink>,
     ears: Ears,
@@ -33,10 +37,29 @@ pub(in crate::app) fn connect(
 ) {
     let Some(link) = link else { return };
     let bus = Arc::new(Bus::over(link.clone(), Arc::clone(telemetry)));
-    let heard = bus.hear();
+    let (heard, policies) = (bus.hear(), ears.gateway.follow_policy());
     let _service = tasks.run("redis link", link.keep(tasks.clone()));
+    let _service = tasks.run("policy news", tell(Arc::clone(&bus), policies, tasks.clone()));
     let _service = tasks.run("cluster bus", bus.keep(tasks.clone()));
     let _service = tasks.run("news", ears.hear(heard, tasks.clone()));
+}
+
+/// Announces each policy that comes into force here.
+async fn tell(bus: Arc<Bus>, mut policies: watch::Receiver<Arc<str>>, tasks: Tasks) {
+    loop {
+        let next = tokio::select! {
+            () = tasks.stop().cancelled() => return,
+            next = policies.changed() => next,
+        };
+        if next.is_err() {
+            return;
+        }
+        let revision = policies.borrow_and_update().to_string();
+        if let Err(error) = bus.announce(Message::PolicyRevision(revision)).await {
+            // they look at their files by themselves, only later
+            tracing::warn!(%error, "other nodes could not be told of the new policy");
+        }
+    }
 }
 
 impl Ears {
@@ -54,16 +77,26 @@ impl Ears {
         }
     }
 
-    /// A policy is read from files that each node looks at by itself, and so needs no more than a word in the log.
     async fn act(&self, message: Message, tasks: &Tasks) {
         match message {
             Message::Invalidate(begin) => self.cache.forget(&begin).await,
             Message::Missed => self.cache.distrust().await,
             Message::TokenRevoked { sha256, expires } => self.revocations.hear(&sha256, expires),
             Message::Deny(told) => self.deny(told, tasks).await,
-            Message::PolicyRevision(revision) => {
-                tracing::info!(revision, "another node has another policy");
-            }
+            Message::PolicyRevision(revision) => self.look(&revision).await,
+        }
+    }
+
+    /// Looks at the policy's own files if another node has a policy that this one has not: nothing is taken from the
+    /// other node but the word.
+    async fn look(&self, revision: &str) {
+        if *self.gateway.policy_revision() == *revision {
+            return;
+        }
+        let _told = self.gateway.reload_policy(ReloadSource::Cluster).await;
+        let here = self.gateway.policy_revision();
+        if *here != *revision {
+            tracing::warn!(revision, %here, "another node has another policy, which is not in the files of this one");
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::audit::act::Act;
 use crate::audit::name::Name;
 use crate::audit::name::Outcome;
@@ -38,6 +40,11 @@ impl Gateway {
         for activated in &reload.activated {
             self.tell_activated(activated, source);
         }
+        self.revision.send_if_modified(|told| {
+            let now = self.policy.revision();
+            let before = std::mem::replace(told, now);
+            before != *told
+        });
         for rejected in &reload.rejected {
             self.tell_rejected(rejected, source);
         }
@@ -59,6 +66,11 @@ impl Gateway {
     /// What is wrong with the policy's files, if they are not what is in force.
     pub fn behind(&self) -> Option<Arc<Rejected>> {
         self.behind.load_full()
+    }
+
+    /// Hears of each policy that comes into force from now on, by its digest.
+    pub fn follow_policy(&self) -> watch::Receiver<Arc<str>> {
+        self.revision.subscribe()
     }
 
     /// The digest of the policy in force.

@@ -1,5 +1,7 @@
 //! What one node is told, all hear: at once if all is well, a second later if the word was lost, and never wrongly.
 
+use std::path::Path;
+
 use crate::support::gateway::Gateway;
 use crate::support::gateway::Setup;
 use crate::support::gateway::modgate;
@@ -206,4 +208,58 @@ fn an_emergency_deny_holds_on_every_node_until_it_is_lifted_on_one() {
     assert!(answer.contains(text.split(':').next().unwrap()), "{answer}");
     let list = run(&there, &["deny", "--list"]);
     assert!(list.contains(&format!("{id} lifted")), "{list}");
+}
+
+/// A policy in a folder of its own, with one row.
+fn written(folder: &Path, row: &str) {
+    let read = format!("# owner: #go-help\np, read, any:authenticated, {row}, *, read, allow\n");
+    for (name, text) in [
+        ("model.conf", include_str!("../../policies/model.conf")),
+        ("roles.csv", ""),
+        ("rules/a.csv", &read),
+        ("tests/none.toml", ""),
+    ] {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+}
+
+/// Lets a link lead elsewhere, as a whole: nothing below the folder that is watched changes.
+fn lead(link: &Path, to: &str) {
+    let fresh = link.with_extension("fresh");
+    std::os::unix::fs::symlink(to, &fresh).unwrap();
+    std::fs::rename(fresh, link).unwrap();
+}
+
+#[test]
+fn a_policy_that_one_node_takes_makes_the_others_look_at_their_files() {
+    let mut tree = Tree::new();
+    tree.module("example.com/lib", "v1.0.0", &[]);
+    let upstream = Upstream::serve(tree.path());
+    let redis = Redis::start();
+    // both nodes read one folder, as on a shared volume, which tells nobody of changes
+    let shared = tempfile::tempdir().unwrap();
+    written(&shared.path().join("open"), "example.com");
+    written(&shared.path().join("shut"), "example.org");
+    let link = shared.path().join("policy");
+    lead(&link, "open");
+    let settings = format!("{}\n[policy]\ndir = \"{}\"\n", redis.settings(), link.display());
+    let nodes = [(), ()].map(|()| Setup::over(&upstream.url()).with(&settings).start());
+    for node in &nodes {
+        until("Redis is up", || node.metric("modgate_redis_up") > 0.5);
+        assert_eq!(node.client().get(MOD).status, 200);
+    }
+    let taken = "modgate_policy_reloads_total{source=\"cluster\",result=\"success\"}";
+    // the look by time may come first, but hardly each time
+    let by_word = ["shut", "open", "shut", "open"].into_iter().any(|policy| {
+        lead(&link, policy);
+        nodes[0].signal("HUP");
+        let wanted = if policy == "open" { 200 } else { 403 };
+        for node in &nodes {
+            until("the policy is in force", || node.client().get(MOD).status == wanted);
+        }
+        nodes[1].metric(taken) > 0.5
+    });
+    assert!(by_word, "no look of the second node was due to the first one's word");
 }

@@ -48,6 +48,8 @@ label! {
         Signal = "signal",
         /// An operator's request.
         Api = "api",
+        /// Another node took a policy that this one does not have.
+        Cluster = "cluster",
     }
 }
 
