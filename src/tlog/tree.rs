@@ -1,7 +1,10 @@
 //! Merkle trees of RFC 6962: grown leaf by leaf at their right edge, proved with a handful of hashes.
 
+use std::fmt;
 use std::ops::Range;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::Digest as _;
 use sha2::Sha256;
 
@@ -52,6 +55,22 @@ impl Edge {
         self.size += 1;
     }
 
+    /// Adds a perfect subtree of 2^level leaves; `None` if none can stand here.
+    fn add(&mut self, level: u32, root: Hash) -> Option<()> {
+        let leaves = 1_u64.checked_shl(level)?;
+        let size = self.size.checked_add(leaves)?;
+        if self.size.trailing_zeros() < level {
+            return None;
+        }
+        let mut root = root;
+        for _ in 0..(self.size >> level).trailing_ones() {
+            root = node(&self.roots.pop()?, &root);
+        }
+        self.roots.push(root);
+        self.size = size;
+        Some(())
+    }
+
     /// How many leaves there are.
     pub const fn size(&self) -> u64 {
         self.size
@@ -80,6 +99,97 @@ impl Edge {
         })
     }
 }
+
+/// How a tree grew: its edge before, and the perfect subtrees that were added since, in order. Whoever knows the root before
+/// sees from it that the later tree holds the earlier one unchanged; it is as long as two edges, however many leaves came.
+///
+/// RFC 6962 proves the same with fewer hashes (consistency proofs), but only to somebody who can look up any subtree: an
+/// audit log holds no more than its edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Growth {
+    before: Edge,
+    size: u64,
+    /// Level and root, the largest that fit between the sizes.
+    added: Vec<(u32, Hash)>,
+}
+
+impl Growth {
+    /// Of a tree that did not grow yet.
+    pub fn of(before: Edge) -> Self {
+        Self { size: before.size, before, added: Vec::new() }
+    }
+
+    /// Adds a leaf by its hash.
+    pub fn push(&mut self, leaf: Hash) {
+        let mut root = leaf;
+        for level in 0..self.size.trailing_ones() {
+            // a subtree that began before the growth stays open
+            let Some((_, left)) = self.added.pop_if(|(below, _)| *below == level) else {
+                self.added.push((level, root));
+                self.size += 1;
+                return;
+            };
+            root = node(&left, &root);
+        }
+        self.added.push((self.size.trailing_ones(), root));
+        self.size += 1;
+    }
+
+    /// The edge before.
+    pub const fn before(&self) -> &Edge {
+        &self.before
+    }
+
+    /// The edge after; `None` if what was added does not fit behind what was there.
+    pub fn after(&self) -> Option<Edge> {
+        let mut edge = self.before.clone();
+        for (level, root) in &self.added {
+            edge.add(*level, *root)?;
+        }
+        Some(edge)
+    }
+
+    /// Reads what [`Growth`] writes; `None` for anything else, and for more subtrees than any growth has.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (before, added) =
+            text.split_once(" / ").or_else(|| Some((text.strip_suffix(" /")?, "")))?;
+        let mut words = before.split(' ');
+        let size = words.next()?.parse().ok()?;
+        let roots: Option<Vec<Hash>> = words.map(hash_of).collect();
+        let before = Edge::restore(size, roots?)?;
+        let subtree = |word: &str| {
+            let (level, root) = word.split_once(':')?;
+            Some((level.parse().ok()?, hash_of(root)?))
+        };
+        let words = added.split(' ').filter(|word| !word.is_empty());
+        let added: Option<Vec<(u32, Hash)>> = words.take(SUBTREES + 1).map(subtree).collect();
+        let added = added.filter(|added| added.len() <= SUBTREES)?;
+        let growth = Self { size: 0, before, added };
+        let size = growth.after()?.size;
+        Some(Self { size, ..growth })
+    }
+}
+
+impl fmt::Display for Growth {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.before.size)?;
+        for root in &self.before.roots {
+            write!(out, " {}", URL_SAFE_NO_PAD.encode(root))?;
+        }
+        write!(out, " /")?;
+        for (level, root) in &self.added {
+            write!(out, " {level}:{}", URL_SAFE_NO_PAD.encode(root))?;
+        }
+        Ok(())
+    }
+}
+
+fn hash_of(text: &str) -> Option<Hash> {
+    URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
+}
+
+/// Up to the top and down again, at most one of each level.
+const SUBTREES: usize = 2 * u64::BITS as usize;
 
 /// The root of some consecutive leaves, put together from perfect subtrees in order.
 #[derive(Debug, Clone)]
@@ -246,6 +356,46 @@ mod tests {
         let head = include_str!("../../tests/fixtures/vectors/sumdb/latest-300");
         let told = crate::tlog::checkpoint::Checkpoint::parse(head).unwrap();
         assert_eq!((told.size, told.root), (tree.size(), tree.root()));
+    }
+
+    #[test]
+    fn a_growth_leads_from_every_size_to_every_later_one_and_says_so_in_few_hashes() {
+        let all = leaves(70);
+        for from in 0..all.len() {
+            let mut growth = Growth::of(edge(&all[..from]));
+            for to in from..=all.len() {
+                assert_eq!(growth.after(), Some(edge(&all[..to])), "{from} to {to}");
+                assert!(growth.added.len() <= 14, "{from} to {to}");
+                assert_eq!(Growth::parse(&growth.to_string()), Some(growth.clone()));
+                if let Some(leaf) = all.get(to) {
+                    growth.push(*leaf);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_growth_that_does_not_fit_is_none() {
+        let mut growth = Growth::of(edge(&leaves(5)));
+        for leaf in leaves(3) {
+            growth.push(leaf);
+        }
+        let text = growth.to_string();
+        let root = URL_SAFE_NO_PAD.encode([7; 32]);
+        for bad in [
+            text.replacen('5', "6", 1),
+            text.replacen('5', "x", 1),
+            text.replacen(" / 0:", " / 1:", 1),
+            text.replacen(" / 0:", " / 64:", 1),
+            text.replacen(" / 0:", " / 4294967295:", 1),
+            text.replace(" / ", " "),
+            format!("{text}="),
+            format!("18446744073709551615{} / 0:{root}", format!(" {root}").repeat(64)),
+            format!("0 / {}", format!(" 0:{root}").repeat(SUBTREES + 1)),
+            String::new(),
+        ] {
+            assert_eq!(Growth::parse(&bad), None, "{bad}");
+        }
     }
 
     proptest! {
