@@ -1,8 +1,11 @@
 //! A witness: somebody on another machine who signs a node's checkpoint as well, and only if the log grew from the last one
 //! they signed. A log that was rewritten, or put back, gets no signature any more.
 //!
-//! The witness reads the records themselves, from a copy or a shared directory, so it needs no consistency proof: the tree is
-//! computed again, and the last note it signed must be on its way.
+//! The witness of this file reads the records themselves, from a copy or a shared directory, so it needs no proof: the tree
+//! is computed again, and the last note it signed must be on its way. Other gateways have no records; what they are told
+//! instead is a [`step`].
+
+pub mod step;
 
 use std::io;
 
