@@ -4,6 +4,7 @@ mod chain;
 mod news;
 mod observe;
 pub mod stores;
+mod witness;
 
 use std::io::Read as _;
 use std::path::Path;
@@ -14,12 +15,15 @@ use anyhow::Context as _;
 use sha2::Digest as _;
 use sha2::Sha256;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::app::observe::telemetry;
 use crate::audit::act::Act;
 use crate::audit::name::Name;
 use crate::audit::name::Outcome;
+use crate::audit::witness::register::Register;
+use crate::audit::witness::step::Told;
 use crate::audit::writer;
 use crate::audit::writer::Started;
 use crate::cache::Cache;
@@ -36,8 +40,10 @@ use crate::cache::scrub;
 use crate::cache::tier::Tier;
 use crate::clock::Clock;
 use crate::clock::SystemClock;
+use crate::cluster::steps::Steps;
 use crate::config;
 use crate::config::Config;
+use crate::config::audit::Witness;
 use crate::fault::chain_text;
 use crate::gateway::Gateway;
 use crate::gateway::Parts;
@@ -78,12 +84,7 @@ pub struct App {
     pub tasks: Tasks,
     /// Threads that end when the last handle of the gateway is gone: the audit's writer and the log's.
     pub threads: Vec<std::thread::JoinHandle<()>>,
-    /// The newest signed checkpoint of the audit: whoever keeps copies elsewhere subscribes here.
-    pub checkpoints: Checkpoints,
 }
-
-/// What the audit's writer signed last.
-type Checkpoints = tokio::sync::watch::Receiver<Option<Arc<str>>>;
 
 /// Builds an app from a configuration. `runtime` is where fills run, `exporter` where spans go.
 pub fn build(
@@ -111,8 +112,11 @@ pub fn build(
     let fetcher =
         Fetcher::new(Arc::clone(&cache), chain, verifier, tasks.clone(), Arc::clone(&telemetry));
     let fetcher = fetcher.with(upstreams);
-    let (accounts, threads, checkpoints) = accounts(config, &clock, &telemetry)?;
+    let (accounts, threads, told) = accounts(config, &clock, &telemetry)?;
     accounts.administer(settings_read(config));
+    if let Some(link) = link.clone().filter(|_| config.audit.witness == Witness::EachOther) {
+        witness(config, link, &accounts, &tasks)?.run(told);
+    }
     let private = config.private.iter().map(|bound| bound.prefix.as_str().to_owned()).collect();
     let gateway = Gateway::new(Parts {
         identity: identity(config, &clock, &tasks, &telemetry, Arc::clone(&revocations))?,
@@ -120,7 +124,7 @@ pub fn build(
         policy,
         fetcher,
         own: Own::new(public_url(config), private, config.sumdb.names.clone()),
-        accounts: Arc::new(accounts),
+        accounts,
         telemetry: Arc::clone(&telemetry),
         via,
         clock,
@@ -136,7 +140,7 @@ pub fn build(
         clock: Arc::new(SystemClock),
     };
     news::connect(link, ears, &tasks, &telemetry);
-    Ok(App { gateway, tasks, threads, checkpoints })
+    Ok(App { gateway, tasks, threads })
 }
 
 /// What every directory, every issuer found by discovery and every upstream says when it is asked, by its place.
@@ -340,13 +344,13 @@ fn accounts(
     config: &Config,
     clock: &Arc<dyn Clock>,
     telemetry: &Arc<Telemetry>,
-) -> anyhow::Result<(Accounts, Threads, Checkpoints)> {
+) -> anyhow::Result<(Arc<Accounts>, Threads, mpsc::Receiver<Told>)> {
     let settings = writer::Settings {
         config: config.audit.clone(),
         node: config.telemetry.node.clone(),
         clock: Arc::clone(clock),
     };
-    let Started { audit, write, keep, checkpoints } =
+    let Started { audit, write, keep, told } =
         writer::start(settings, telemetry).context("audit.key_file")?;
     let (lines, print) = Lines::new(Arc::clone(telemetry));
     let threads = vec![
@@ -356,7 +360,25 @@ fn accounts(
     ];
     let log = (config.telemetry.access, config.telemetry.log_format);
     let accounts = Accounts::new(audit, lines, log, Arc::clone(telemetry), Arc::clone(clock));
-    Ok((accounts, threads, checkpoints))
+    Ok((Arc::new(accounts), threads, told))
+}
+
+/// What makes this node a witness of the others.
+fn witness(
+    config: &Config,
+    link: RedisLink,
+    accounts: &Arc<Accounts>,
+    tasks: &Tasks,
+) -> anyhow::Result<witness::Node> {
+    let (audit, name) = (&config.audit, config.telemetry.node.clone());
+    let register = Register::open(&audit.witness_dir, &audit.origin, &name);
+    Ok(witness::Node {
+        register: Arc::new(register.context("audit.witness_dir")?),
+        name,
+        steps: Steps::over(link),
+        accounts: Arc::clone(accounts),
+        tasks: tasks.clone(),
+    })
 }
 
 /// The record of which settings a start is about: their digest, secrets masked, and the policy's.

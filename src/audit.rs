@@ -19,6 +19,9 @@
 //! still written. A process that is killed loses at most what nobody was told is written. A second one ([`keeper`])
 //! compresses, indexes and removes closed segments.
 //!
+//! **Who else signs.** Whoever keeps copies, or other nodes ([`witness`]): they are told how the log grew from checkpoint to
+//! checkpoint, and sign what leads on from what they signed last.
+//!
 //! **Limits.** Whoever owns the node can write false new records, but cannot change what a checkpoint kept elsewhere covers.
 //! A second sink that hangs, instead of failing, holds up the writer.
 

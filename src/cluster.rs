@@ -17,6 +17,9 @@
 //! **A policy** is announced by its digest alone. A node that has another one looks at its own files at once, which
 //! matters where they lie on a volume that tells nobody of changes, and says so if they do not hold that policy.
 //!
+//! **Logs** ([`steps`]). Each node tells how its audit log grew, and keeps what others told and signed: a list for each
+//! node, in which every step has its number.
+//!
 //! **Who hears.** [`Bus::hear`] gives everybody a receiver of their own. Stations do not know the bus, and the bus no
 //! station: `app` connects them. A node hears its own news at once, without Redis ([`local`]).
 //!
@@ -28,9 +31,11 @@
 //! **How it fails.** Without Redis a node is complete alone: it hears itself, and nobody waits. While Redis is down an
 //! announcement is an error to whoever announced, who says so; those who listen go on, and catch up afterwards.
 
+mod list;
 pub mod local;
 pub mod message;
 pub mod redis;
+pub mod steps;
 
 use std::sync::Arc;
 

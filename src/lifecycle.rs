@@ -41,7 +41,7 @@ pub fn run(
     config.server.listen.clone_from(&bound.listening.modules);
     let app = app::build(&config, runtime.handle(), exporter)?;
     let served = runtime.block_on(serve(&config, &app, bound, ready));
-    let App { gateway, tasks, threads, checkpoints: _ } = app;
+    let App { gateway, tasks, threads } = app;
     runtime.block_on(async {
         if tokio::time::timeout(LAST_FILLS, tasks.drain()).await.is_err() {
             tracing::warn!("fills under way were cut off; the next start sweeps what they left");

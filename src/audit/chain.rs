@@ -36,14 +36,17 @@ impl Chain {
         self.edge.size() + 1
     }
 
-    /// Closes a line, which is a whole JSON object, with its chain value; the line break is not part of it.
-    pub fn seal(&mut self, line: &mut Vec<u8>) {
+    /// Closes a line, which is a whole JSON object, with its chain value; the line break is not part of it. Gives the leaf
+    /// that it is in the tree.
+    pub fn seal(&mut self, line: &mut Vec<u8>) -> Hash {
         line.pop();
         self.last = link(&self.last, line);
         line.extend_from_slice(MEMBER);
         line.extend_from_slice(URL_SAFE_NO_PAD.encode(self.last).as_bytes());
         line.extend_from_slice(b"\"}");
-        self.edge.push(tree::leaf(line));
+        let leaf = tree::leaf(line);
+        self.edge.push(leaf);
+        leaf
     }
 
     /// Takes a line that was written before, if it continues the chain.

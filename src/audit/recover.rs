@@ -16,8 +16,12 @@ use crate::audit::chain;
 use crate::audit::chain::Chain;
 use crate::audit::segment;
 use crate::audit::segment::Segment;
+use crate::tlog::checkpoint::Checkpoint;
+use crate::tlog::note;
+use crate::tlog::note::Note;
 use crate::tlog::tree;
 use crate::tlog::tree::Edge;
+use crate::tlog::tree::Growth;
 
 /// What there was before.
 #[derive(Debug, Default)]
@@ -32,8 +36,10 @@ pub(in crate::audit) struct Before {
     pub(in crate::audit) cut: u64,
     /// A line that does not continue the chain; everything behind it was taken as it stands.
     pub(in crate::audit) broken_at: Option<u64>,
-    /// The newest checkpoint beside the segment.
-    pub(in crate::audit) checkpoint: Option<String>,
+    /// The checkpoints beside the segment, oldest first, and how the log grew up to each.
+    pub(in crate::audit) steps: Vec<(String, Growth)>,
+    /// How it grew since the last of them, or since the segment's beginning.
+    pub(in crate::audit) growth: Growth,
 }
 
 /// Reads where a node's log stood, from whichever directory knows more.
@@ -56,19 +62,21 @@ pub(in crate::audit) fn recover(directories: &[PathBuf], node: &str) -> io::Resu
         }
     }
     let Some((_, _, newest)) = newest else { return Ok(Before::default()) };
-    let mut before = replay(&newest)?;
+    let notes = std::fs::read_to_string(newest.checkpoints()).unwrap_or_default();
+    let mut before = replay(&newest, note::split(&notes))?;
     for directory in directories {
         let twin = Segment { directory: directory.clone(), ..newest.clone() };
         before.cut = before.cut.max(cut_tail(&twin)?);
     }
-    before.boot = Some(newest.boot.clone());
-    let notes = std::fs::read_to_string(newest.checkpoints()).unwrap_or_default();
-    before.checkpoint = crate::tlog::note::split(&notes).last().map(|note| (*note).to_owned());
+    before.boot = Some(newest.boot);
     Ok(before)
 }
 
-fn replay(segment: &Segment) -> io::Result<Before> {
+/// Follows a segment from its first line to its last whole one, and the notes beside it.
+fn replay(segment: &Segment, notes: Vec<&str>) -> io::Result<Before> {
     let mut before = Before::default();
+    let size = |note: &str| Some(Checkpoint::parse(&Note::parse(note).ok()?.text)?.size);
+    let mut notes = notes.into_iter().filter_map(|note| Some((note, size(note)?))).peekable();
     let (mut lines, mut line, mut is_first) = (segment.open()?, Vec::new(), true);
     loop {
         line.clear();
@@ -77,6 +85,7 @@ fn replay(segment: &Segment) -> io::Result<Before> {
         }
         if is_first {
             before.chain = opening(&line).unwrap_or_else(|| at(segment.first));
+            before.growth = Growth::of(before.chain.edge.clone());
             is_first = false;
         }
         if before.chain.follow(&line).is_err() {
@@ -85,6 +94,12 @@ fn replay(segment: &Segment) -> io::Result<Before> {
                 before.chain.last = value;
             }
             before.chain.edge.push(tree::leaf(&line));
+        }
+        before.growth.push(tree::leaf(&line));
+        let edge = &before.chain.edge;
+        while let Some((note, _)) = notes.next_if(|(_, size)| *size <= edge.size()) {
+            let step = std::mem::replace(&mut before.growth, Growth::of(edge.clone()));
+            before.steps.push((note.to_owned(), step));
         }
         before.stopped = chain::event(&line) == Some("audit.stop");
     }

@@ -5,6 +5,7 @@
 //! is computed again, and the last note it signed must be on its way. Other gateways have no records; what they are told
 //! instead is a [`step`].
 
+pub mod register;
 pub mod step;
 
 use std::io;

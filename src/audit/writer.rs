@@ -1,6 +1,7 @@
 //! The one thread that owns sequence, chain and segments.
 
 mod log;
+mod teller;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +10,6 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
-use tokio::sync::watch;
 
 use crate::audit::Audit;
 use crate::audit::Item;
@@ -20,7 +20,9 @@ use crate::audit::keys;
 use crate::audit::keys::KeyError;
 use crate::audit::keys::Pseudonyms;
 use crate::audit::recover;
+use crate::audit::witness::step::Told;
 use crate::audit::writer::log::Log;
+use crate::audit::writer::teller::Teller;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::audit::Mode;
@@ -52,7 +54,7 @@ impl Settings {
     }
 }
 
-/// What an audit is made of: its handle, its threads, and the newest checkpoint for whoever keeps copies.
+/// What an audit is made of: its handle, its threads, and its steps for whoever keeps copies.
 #[derive(Debug)]
 pub struct Started<W, K> {
     /// Through which events reach the writer.
@@ -61,8 +63,8 @@ pub struct Started<W, K> {
     pub write: W,
     /// The loop of the keeper, which compresses, indexes and removes; it ends with the writer.
     pub keep: K,
-    /// The newest checkpoint. A cluster's bus, or anything else that keeps copies elsewhere, subscribes here.
-    pub checkpoints: watch::Receiver<Option<Arc<str>>>,
+    /// How the log grows, checkpoint by checkpoint, for whoever keeps copies elsewhere; nobody need listen.
+    pub told: mpsc::Receiver<Told>,
 }
 
 /// The parts of an audit; nothing runs yet.
@@ -78,20 +80,15 @@ pub fn start(
         .pseudonymise
         .then(|| Pseudonyms::open(&keys::pseudonym_file(&settings.config.key_file)))
         .transpose()?;
-    let (announce, checkpoints) = watch::channel(None);
+    let (tell, told) = mpsc::channel(STEPS);
     let (jobs, work) = std::sync::mpsc::channel();
     let keeper = keeper::Keeper { settings: settings.clone(), audit: queue.downgrade(), work };
     let audit = Audit::new(queue, Arc::clone(&health), &settings, Arc::clone(telemetry));
-    let parts = log::Parts { signers, pseudonyms, announce, jobs };
+    let parts = log::Parts { signers, pseudonyms, teller: Teller::new(tell), jobs };
     let log = Log::new(settings.clone(), parts, Arc::clone(telemetry));
     let writer =
         Writer { log, health, settings, telemetry: Arc::clone(telemetry), reserved_at: None };
-    Ok(Started {
-        audit,
-        write: move || writer.run(events),
-        keep: move || keeper.run(),
-        checkpoints,
-    })
+    Ok(Started { audit, write: move || writer.run(events), keep: move || keeper.run(), told })
 }
 
 struct Writer {
@@ -262,6 +259,8 @@ fn acknowledge(waiting: Vec<Option<oneshot::Sender<()>>>) {
 
 /// Places in the queue: what a busy gateway answers in half a second.
 pub(in crate::audit) const QUEUE_EVENTS: usize = 8192;
+/// Steps that wait for whoever tells them: those of two hours.
+const STEPS: usize = 720;
 /// Events written by one system call at most.
 const BATCH_EVENTS: usize = 256;
 /// How often it is asked what is due.

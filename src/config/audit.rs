@@ -51,8 +51,21 @@ pub struct Audit {
     pub origin: String,
     /// The file of the key that signs checkpoints.
     pub key_file: PathBuf,
+    /// Whether nodes tell each other how their logs grow.
+    pub witness: Witness,
+    /// What it keeps as a witness of others.
+    pub witness_dir: PathBuf,
     /// Whether principals are written as keyed hashes.
     pub pseudonymise: bool,
+}
+
+/// Who signs a node's checkpoints besides itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Witness {
+    /// The other nodes, and it theirs.
+    EachOther,
+    /// Nobody that modgate knows of.
+    Nobody,
 }
 
 /// What becomes of closed segments; each gets its index in any case.
@@ -234,6 +247,22 @@ pub(in crate::config) const SECTION: Section = Section {
             doc: "The key that signs checkpoints. It is made if it is not there; modgate audit key prints its public half.",
         },
         Key {
+            name: "witness",
+            form: Form::Switch,
+            preset: Preset::Value("true"),
+            doc: "Whether nodes that share a [redis] tell each other how their logs grow, and sign what they are told.",
+        },
+        Key {
+            name: "witness_dir",
+            form: Form::Text,
+            preset: Preset::Derived {
+                template: "{state_dir}/witness",
+                words: "witness in state_dir",
+                example: "/var/lib/modgate/witness",
+            },
+            doc: "What this node keeps of others as their witness: modgate audit verify --checkpoints takes its notes.",
+        },
+        Key {
             name: "pseudonymise",
             form: Form::Switch,
             preset: Preset::Value("false"),
@@ -263,6 +292,8 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<Audit> {
     let announce = table.one("announce", units::switch);
     let origin = table.one("origin", units::node);
     let key_file = table.one("key_file", units::path);
+    let witness = table.one("witness", units::switch);
+    let witness_dir = table.one("witness_dir", units::path);
     let pseudonymise = table.one("pseudonymise", units::switch);
     Some(Audit {
         dir: dir?,
@@ -283,6 +314,8 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<Audit> {
         announce: announce?,
         origin: origin?,
         key_file: key_file?,
+        witness: if witness? { Witness::EachOther } else { Witness::Nobody },
+        witness_dir: witness_dir?,
         pseudonymise: pseudonymise?,
     })
 }

@@ -57,6 +57,7 @@ impl Label for Endpoint {
     }
 }
 
+pub mod audit;
 pub mod policy;
 
 label! {

@@ -47,6 +47,7 @@ use crate::telemetry::labels::Sink;
 use crate::telemetry::labels::Tier;
 use crate::telemetry::labels::TierOperation;
 use crate::telemetry::labels::TierResult;
+use crate::telemetry::labels::audit::Witnessed;
 use crate::telemetry::labels::policy::Candidate;
 use crate::telemetry::labels::policy::DecisionReason;
 use crate::telemetry::labels::policy::InForce;
@@ -216,6 +217,10 @@ catalogue! {
     histogram audit_write_seconds "modgate_audit_write_duration_seconds": Histograms<(AuditMode,)>, in DECIDE;
     /// When the audit was last signed, in seconds since 1970.
     gauge audit_checkpoint "modgate_audit_last_checkpoint_timestamp_seconds": Gauges<()>;
+    /// Steps of other nodes' logs, by what this node as their witness made of them.
+    counter audit_witnessed "modgate_audit_witnessed_total": Counters<(Witnessed,)>;
+    /// Records that are signed but that no other node has signed yet; those told so far if nobody ever did.
+    gauge audit_witness_lag "modgate_audit_witness_lag_records": Gauges<()>;
     /// Traces, by whether they are exported.
     counter sampling "modgate_telemetry_sampling_total": Counters<(Sampling,)>;
     /// Spans, by what became of them on their way to the collector; all 0 without one.

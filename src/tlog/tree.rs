@@ -105,7 +105,7 @@ impl Edge {
 ///
 /// RFC 6962 proves the same with fewer hashes (consistency proofs), but only to somebody who can look up any subtree: an
 /// audit log holds no more than its edge.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Growth {
     before: Edge,
     size: u64,

@@ -48,3 +48,4 @@ mod sumdb;
 mod support;
 mod telemetry;
 mod tiers;
+mod witness;

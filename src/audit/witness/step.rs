@@ -26,6 +26,15 @@ pub struct Step {
     pub growth: Growth,
 }
 
+/// A step on its way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The step.
+    pub step: Step,
+    /// Whether it is of the boot before, which may have told it.
+    pub again: bool,
+}
+
 /// As it is told. Fields that are not known are ignored.
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {

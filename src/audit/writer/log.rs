@@ -13,7 +13,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::Digest as _;
 use sha2::Sha256;
-use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::audit::chain;
@@ -32,6 +31,7 @@ use crate::audit::name::Outcome;
 use crate::audit::recover::Before;
 use crate::audit::sink::Sink;
 use crate::audit::writer::Settings;
+use crate::audit::writer::teller::Teller;
 use crate::clock::rfc3339_micros;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::AuditResult;
@@ -44,7 +44,7 @@ use crate::tlog::note::Signer;
 pub(in crate::audit::writer) struct Parts {
     pub(in crate::audit::writer) signers: Vec<Signer>,
     pub(in crate::audit::writer) pseudonyms: Option<Pseudonyms>,
-    pub(in crate::audit::writer) announce: watch::Sender<Option<Arc<str>>>,
+    pub(in crate::audit::writer) teller: Teller,
     pub(in crate::audit::writer) jobs: mpsc::Sender<Job>,
 }
 
@@ -114,6 +114,8 @@ impl Log {
     pub(in crate::audit::writer) fn begin(&mut self, before: Before) {
         self.chain = before.chain;
         self.checked = self.chain.edge.size();
+        let checkpoint = before.steps.last().map(|(note, _)| note.trim_end().to_owned());
+        self.parts.teller.begin(before.steps, before.growth, &self.parts.signers);
         let ended = match (&before.boot, before.stopped, before.broken_at) {
             (None, _, _) => "never begun",
             (_, _, Some(_)) => "its tail does not verify",
@@ -123,7 +125,7 @@ impl Log {
         let mut more = vec![
             ("ended", ended.to_owned()),
             ("previous_boot", before.boot.unwrap_or_default()),
-            ("previous_checkpoint", before.checkpoint.unwrap_or_default().trim_end().to_owned()),
+            ("previous_checkpoint", checkpoint.unwrap_or_default()),
             ("cut_bytes", before.cut.to_string()),
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ];
@@ -231,7 +233,7 @@ impl Log {
             tracing::error!(%error, "an audit event could not be encoded");
             return;
         }
-        self.chain.seal(&mut line);
+        self.parts.teller.push(self.chain.seal(&mut line));
         line.push(b'\n');
         for sink in &mut self.sinks {
             sink.take(&line);
@@ -325,7 +327,7 @@ impl Log {
             let since = self.settings.clock.now().duration_since(SystemTime::UNIX_EPOCH);
             since.map_or(0.0, |since| since.as_secs_f64())
         });
-        self.parts.announce.send_replace(Some(signed.into()));
+        self.parts.teller.checkpoint(&self.chain.edge, &signed, &self.parts.signers);
     }
 
     /// Records that events were lost.

@@ -25,6 +25,7 @@ use modgate::clock::SystemClock;
 use modgate::config::audit::FailureMode;
 use modgate::config::audit::Mode;
 use modgate::config::audit::Packing;
+use modgate::config::audit::Witness;
 use modgate::telemetry::Telemetry;
 use modgate::telemetry::trace::sampler::Sampler;
 
@@ -49,6 +50,8 @@ pub(crate) fn settings(directory: &Path) -> Settings {
         announce: false,
         origin: "modgate".to_owned(),
         key_file: directory.join("audit.key"),
+        witness: Witness::Nobody,
+        witness_dir: directory.join("witness"),
         pseudonymise: false,
     };
     Settings { config, node: "gw".to_owned(), clock: Arc::new(SystemClock) }

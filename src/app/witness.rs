@@ -1,0 +1,169 @@
+//! Who tells other nodes how our log grows, and who signs theirs: the audit judges, the cluster carries, and here they meet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::audit::act::Act;
+use crate::audit::name::Name;
+use crate::audit::name::Outcome;
+use crate::audit::witness::register::Looked;
+use crate::audit::witness::register::Register;
+use crate::audit::witness::step::Step;
+use crate::audit::witness::step::Told;
+use crate::cluster::steps::Steps;
+use crate::gateway::account::Accounts;
+use crate::link::LinkError;
+use crate::tasks::Tasks;
+use crate::telemetry::labels::audit::Witnessed;
+use crate::tlog::checkpoint::Checkpoint;
+use crate::tlog::note::Note;
+
+/// One node among others: what it tells, and what it keeps of them.
+#[derive(Debug)]
+pub(in crate::app) struct Node {
+    /// This node's name.
+    pub(in crate::app) name: String,
+    pub(in crate::app) steps: Steps,
+    pub(in crate::app) register: Arc<Register>,
+    pub(in crate::app) accounts: Arc<Accounts>,
+    pub(in crate::app) tasks: Tasks,
+}
+
+impl Node {
+    /// Tells steps, and looks at those of others, until the gateway stops.
+    pub(in crate::app) fn run(self, told: mpsc::Receiver<Told>) {
+        let (tasks, node) = (self.tasks.clone(), Arc::new(self));
+        let _service = tasks.run("audit steps", Arc::clone(&node).tell(told));
+        let _service = tasks.run("audit witness", node.watch());
+    }
+
+    /// Tells each step in turn, however long it takes: a step that is missing is a gap for every witness. Ends with the
+    /// gateway.
+    async fn tell(self: Arc<Self>, mut told: mpsc::Receiver<Told>) -> Option<()> {
+        let last = loop {
+            match self.last().await {
+                Ok(last) => break last,
+                Err(error) => self.pause(&error).await?,
+            }
+        };
+        loop {
+            let Told { step, again } = self.or_stop(told.recv()).await??;
+            // the boot before told most of its steps itself
+            if again && size(&step.note) <= last {
+                continue;
+            }
+            let text = step.write();
+            while let Err(error) = self.steps.tell(&self.name, &text).await {
+                self.pause(&error).await?;
+            }
+            self.measure(size(&step.note)).await;
+        }
+    }
+
+    /// How many records the step counted that this node told last.
+    async fn last(&self) -> Result<u64, LinkError> {
+        let last = self.steps.last(&self.name).await?;
+        Ok(last.and_then(|text| Step::read(&text)).map_or(0, |step| size(&step.note)))
+    }
+
+    /// How many records no other node has signed yet.
+    async fn measure(&self, now: u64) {
+        let Ok(signed) = self.steps.witnessed(&self.name).await else { return };
+        let most = signed.iter().map(|note| size(note)).max().unwrap_or(0);
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        let lag = now.saturating_sub(most) as f64;
+        self.tasks.telemetry().metrics().audit_witness_lag.set((), lag);
+    }
+
+    async fn watch(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.look_around().await {
+                tracing::debug!(%error, "other nodes' logs cannot be looked at just now");
+            }
+            if self.or_stop(tokio::time::sleep(LOOK)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn look_around(&self) -> anyhow::Result<()> {
+        let nodes = self.steps.nodes().await?;
+        // whoever can write into Redis can invent nodes
+        let others = nodes.into_iter().filter(|node| *node != self.name && is_name(node));
+        for node in others.take(NODES) {
+            let (register, name) = (Arc::clone(&self.register), node.clone());
+            let seen = self.tasks.block("witness", move || register.seen(&name)).await??;
+            for (number, text) in self.steps.after(&node, seen).await? {
+                let (register, name) = (Arc::clone(&self.register), node.clone());
+                let look = move || register.look(&name, number, &text);
+                let looked = self.tasks.block("witness", look).await??;
+                self.act(&node, looked).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn act(&self, node: &str, looked: Looked) -> Result<(), LinkError> {
+        let metrics = self.tasks.telemetry().metrics();
+        match looked {
+            Looked::Signed(how, note) => {
+                metrics.audit_witnessed.count((how,));
+                if how == Witnessed::Anew {
+                    tracing::warn!(
+                        node,
+                        "steps of another node's audit log were missed: the older note is kept, and modgate audit verify --checkpoints compares it with the records"
+                    );
+                }
+                self.steps.cosigned(node, &self.name, &note).await
+            }
+            Looked::Refused { why, again } => {
+                metrics.audit_witnessed.count((Witnessed::Refused,));
+                if !again {
+                    tracing::error!(
+                        node,
+                        why,
+                        "the audit log of another node is not signed by this witness"
+                    );
+                    let act = Act::new(Name::AuditVerify, Outcome::Failed);
+                    self.accounts.administer(act.with("node", node).with("why", why));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn pause(&self, error: &LinkError) -> Option<()> {
+        tracing::debug!(%error, "a step of the audit log could not be told");
+        self.or_stop(tokio::time::sleep(AGAIN)).await
+    }
+
+    async fn or_stop<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            () = self.tasks.stop().cancelled() => None,
+            done = work => Some(done),
+        }
+    }
+}
+
+/// How many records a note counts; 0 if it is none.
+fn size(note: &str) -> u64 {
+    let told = Note::parse(note).ok().and_then(|note| Checkpoint::parse(&note.text));
+    told.map_or(0, |told| told.size)
+}
+
+/// Whether it can be the name of a node, and so part of a file's name.
+fn is_name(node: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    !node.is_empty() && node.len() <= NAME_BYTES && node.bytes().all(plain)
+}
+
+/// As long as a name may be in the configuration.
+const NAME_BYTES: usize = 64;
+/// More nodes than share one Redis.
+const NODES: usize = 256;
+/// How often other nodes' logs are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// How soon a step that could not be told is told again.
+const AGAIN: Duration = Duration::from_secs(1);

@@ -1,0 +1,17 @@
+//! Labels of series about the audit's witnesses.
+
+use crate::telemetry::labels::Label;
+
+label! {
+    /// What a witness made of a step of another node's log.
+    Witnessed as "result" {
+        /// The log grew from what was signed before: signed.
+        Grown = "grown",
+        /// The first step of a log that was not known: signed.
+        First = "first",
+        /// Steps in between were missed: signed, and the note before is kept.
+        Anew = "anew",
+        /// Refused: the log is not what it was, or signed by somebody else.
+        Refused = "refused",
+    }
+}
