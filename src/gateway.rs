@@ -371,6 +371,9 @@ impl Gateway {
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
             metrics.policy_rules.set((kind,), count as f64);
         }
+        // asked here, because a writer that hangs tells nothing
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        metrics.audit_queue.set((), self.accounts.waiting() as f64);
         metrics.ready.set((), if self.readiness().is_ok() { 1.0 } else { 0.0 });
     }
 

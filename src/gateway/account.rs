@@ -200,6 +200,11 @@ impl Accounts {
         self.audit.readiness()
     }
 
+    /// Records that wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.audit.waiting()
+    }
+
     /// Accounts for bytes that never became a request.
     pub fn rejected(&self, peer: SocketAddr, refused: Refused) {
         let metrics = self.telemetry.metrics();
