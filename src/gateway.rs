@@ -271,13 +271,18 @@ impl Gateway {
     }
 
     /// Answers one request, whatever happens, and accounts for it.
+    ///
+    /// Cancel safety: dropped, because the caller left, it has accounted for that.
     pub async fn serve(&self, head: &Head) -> Admitted {
         let record = self.telemetry.begin(head);
+        let unanswered = self.accounts.unanswered(&record);
         let reply = match self.journey(head, &record).await {
             Ok(reply) => reply,
             Err(fault) => Reply::fault(&fault, fault.passed_on().as_deref(), &record),
         };
-        self.accounts.admit(record, reply).await
+        let admitted = self.accounts.admit(record, reply).await;
+        unanswered.over();
+        admitted
     }
 
     async fn journey(&self, head: &Head, record: &Record) -> Result<Reply, Error> {
