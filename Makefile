@@ -67,8 +67,8 @@ bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise
 	$(CARGO) bench $(LOCKED) --bench audit
 	$(CARGO) bench $(LOCKED) --bench observability
 
-fault-run: setup ## inject every fault, and print after how many seconds its alerts fire and are over
-	$(CARGO) bench $(LOCKED) --bench fault_run
+fault-run: setup ## inject every fault, or FAULTS='some|of|them', and print after how many seconds its alerts fire and are over
+	$(CARGO) bench $(LOCKED) --bench fault_run -- $(if $(FAULTS),'$(FAULTS)')
 
 pictures: ## draw the boards that fault-run saw, with Grafana's own components (needs chromium and npm)
 	sh tests/draw/draw.sh

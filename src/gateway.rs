@@ -278,13 +278,18 @@ impl Gateway {
     }
 
     /// Answers one request, whatever happens, and accounts for it.
+    ///
+    /// Cancel safety: dropped, because the caller left, it has accounted for that.
     pub async fn serve(&self, head: &Head) -> Admitted {
         let record = self.telemetry.begin(head);
+        let unanswered = self.accounts.unanswered(&record);
         let reply = match self.journey(head, &record).await {
             Ok(reply) => reply,
             Err(fault) => Reply::fault(&fault, fault.passed_on().as_deref(), &record),
         };
-        self.accounts.admit(record, reply).await
+        let admitted = self.accounts.admit(record, reply).await;
+        unanswered.over();
+        admitted
     }
 
     async fn journey(&self, head: &Head, record: &Record) -> Result<Reply, Error> {
@@ -387,6 +392,9 @@ impl Gateway {
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
             metrics.policy_rules.set((kind,), count as f64);
         }
+        // asked here, because a writer that hangs tells nothing
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        metrics.audit_queue.set((), self.accounts.waiting() as f64);
         metrics.ready.set((), if self.readiness().is_ok() { 1.0 } else { 0.0 });
     }
 

@@ -121,8 +121,6 @@ impl Writer {
                 Err(_elapsed) => {}
             }
             self.tick(&events);
-            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-            self.telemetry.metrics().audit_queue.set((), events.len() as f64);
         }
         self.log.stop();
         self.persist(&events);

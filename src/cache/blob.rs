@@ -337,6 +337,10 @@ impl Tier for Blob {
                     }
                 }
             }
+            // whoever purged the directory from beside us left nothing to be found in it
+            if let Some(shelf) = &self.shelf {
+                shelf.gone_below(begin);
+            }
             Ok(removed)
         })
     }

@@ -68,6 +68,11 @@ impl Shelf {
         self.lock().remove(key);
     }
 
+    /// Entries under keys that begin so were removed, by us or by somebody beside us.
+    pub(in crate::cache) fn gone_below(&self, begin: &str) {
+        self.lock().remove_below(begin);
+    }
+
     /// Entries and bytes.
     pub(in crate::cache) fn holds(&self) -> (u64, u64) {
         self.lock().holds()

@@ -129,6 +129,11 @@ impl Accounts {
         Self { audit, lines, log, telemetry, clock }
     }
 
+    /// Stands for a request that has no answer yet.
+    pub fn unanswered(self: &Arc<Self>, record: &Record) -> Unanswered {
+        Unanswered(Some((Arc::clone(self), record.clone())))
+    }
+
     /// Gives an answer its place in the audit; without a place it becomes 503, unless it is a refusal.
     pub async fn admit(self: &Arc<Self>, record: Record, reply: Reply) -> Admitted {
         let admitted = match class(&record, &reply) {
@@ -198,6 +203,11 @@ impl Accounts {
     /// Whether everything is answered just now, and if not, why.
     pub fn readiness(&self) -> Result<(), NotAccepting> {
         self.audit.readiness()
+    }
+
+    /// Records that wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.audit.waiting()
     }
 
     /// Accounts for bytes that never became a request.
@@ -272,6 +282,37 @@ struct Open {
     record: Record,
     /// None if its record is written already.
     place: Option<Place>,
+}
+
+/// A request without an answer: dropped before it is [over](Self::over), because the caller left or by a defect of ours,
+/// it closes the record all the same.
+#[derive(Debug)]
+#[must_use = "dropped, it closes the record"]
+pub struct Unanswered(Option<(Arc<Accounts>, Record)>);
+
+impl Unanswered {
+    /// There is an answer, which closes the record.
+    pub fn over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        let Some((accounts, record)) = self.0.take() else { return };
+        let (code, kind, why) = if std::thread::panicking() {
+            (Code::Internal, Kind::Internal, "a defect ended the request")
+        } else {
+            (Code::ClientClosed, Kind::Unavailable, "the caller left before there was an answer")
+        };
+        record.note(|facts| {
+            facts.fault = Some(kind);
+            facts.fault_text = Some(why.to_owned());
+        });
+        let place = Some(accounts.audit.reserve_now(Class::Public));
+        // a byte that is never sent: the answer is not complete
+        drop(Closer { open: Some(Open { accounts, record, place }), code, expected: 1, sent: 0 });
+    }
 }
 
 /// Closes a record exactly once: at the last byte, at an error, or when it is dropped because the caller hung up.

@@ -164,7 +164,7 @@ impl Reply {
             | Kind::Internal => reply.add("cache-control", "no-store".to_owned()),
         }
         reply.cache_status(&facts);
-        if matches!(kind, Kind::Upstream | Kind::Timeout | Kind::Integrity)
+        if matches!(kind, Kind::Upstream | Kind::Timeout | Kind::Integrity | Kind::Internal)
             && let Some(said) = facts.attempt.and_then(Attempt::proxy_status)
         {
             reply.add("proxy-status", said);

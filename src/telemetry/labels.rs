@@ -91,6 +91,8 @@ label! {
         TooManyRequests = "429",
         /// 431.
         HeadersTooLarge = "431",
+        /// The caller left before there was an answer: never sent, only accounted for.
+        ClientClosed = "499",
         /// 500.
         Internal = "500",
         /// 502.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::Instrument as _;
+use tracing::Span;
 
 use crate::breaker::Condition;
 use crate::breaker::Verdict;
@@ -47,12 +48,14 @@ pub struct Unsettled {
     record: Record,
     took: Duration,
     word: Attempt,
+    span: Span,
 }
 
 impl Unsettled {
     /// The content was refused; the word says by which check.
     pub fn refused(mut self, word: Attempt) {
         self.word = word;
+        attempt_ended(&self.span, word);
         self.record.note(|facts| facts.attempt = Some(word));
     }
 }
@@ -144,8 +147,8 @@ impl<'a> Asking<'a> {
         // a caller who leaves says nothing about the upstream
         pass.presume(Verdict::Silent);
         let begun = Instant::now();
-        let unheard = Unheard { care, record: self.record, begun };
         let span = attempt_span(care.name(), tried - 1);
+        let unheard = Unheard { care, record: self.record, begun, span: Some(span.clone()) };
         let source = &self.upstream.source;
         let asked = source.fetch(self.request, self.record, self.known, self.until);
         let outcome = asked.instrument(span.clone()).await;
@@ -158,7 +161,7 @@ impl<'a> Asking<'a> {
             Ok(given) => {
                 self.record.attempt(care.name(), word);
                 let (upstream, record) = (Arc::clone(care), self.record.clone());
-                let attempt = Unsettled { upstream, record, took: begun.elapsed(), word };
+                let attempt = Unsettled { upstream, record, took: begun.elapsed(), word, span };
                 Ok(Fetched { given, attempt })
             }
             Err(error) => {
@@ -217,16 +220,20 @@ struct Unheard<'a> {
     care: &'a Care,
     record: &'a Record,
     begun: Instant,
+    /// None once it was heard.
+    span: Option<Span>,
 }
 
 impl Unheard<'_> {
-    fn heard(self) {
-        std::mem::forget(self);
+    fn heard(mut self) {
+        self.span = None;
     }
 }
 
 impl Drop for Unheard<'_> {
     fn drop(&mut self) {
+        let Some(span) = self.span.take() else { return };
+        attempt_ended(&span, Attempt::ClientClosed);
         self.care.attempted(self.record, Attempt::ClientClosed, self.begun.elapsed());
     }
 }

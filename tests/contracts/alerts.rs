@@ -99,6 +99,13 @@ impl Slo {
     }
 }
 
+/// Each alert, and what its runbook says fires it.
+pub(crate) fn faults(alerts: &Alerts) -> Vec<(String, String)> {
+    let burn = (BURN_NAME.to_owned(), alerts.burn.fault.clone());
+    let causes = alerts.alert.iter().map(|one| (one.name.clone(), one.runbook.fault.clone()));
+    causes.chain([burn]).collect()
+}
+
 /// Names that the rules record.
 pub(crate) fn recorded(alerts: &Alerts) -> BTreeSet<String> {
     recordings(alerts).into_iter().map(|(_, name, _)| name).collect()
@@ -331,9 +338,7 @@ fn runbooks(alerts: &Alerts) -> String {
          (`upstream.result`), and in the body that the go command prints (`reason`).\n",
     );
     for kind in Attempt::values().iter().map(|kind| kind.text()) {
-        if !["success", "not_found", "gone"].contains(&kind) {
-            writeln!(out, "\n## {kind}\n\n{}", what_to_do(kind)).unwrap();
-        }
+        writeln!(out, "\n## {kind}\n\n{}", what_to_do(kind)).unwrap();
     }
     out
 }
@@ -342,7 +347,7 @@ fn runbook(out: &mut String, name: &str, runbook: &Runbook) {
     write!(
         out,
         "\n## {name}\n\n**Meaning.** {}\n\n**Impact.** {}\n\n**Diagnosis.**\n\n```promql\n{}\n```\n\n\
-         **Mitigation.** {}\n\n**What should fire it:** {}.\n",
+         **Mitigation.** {}\n\n**What fires it in `make fault-run`:** {}.\n",
         runbook.meaning,
         runbook.impact,
         runbook.queries.join("\n"),
@@ -355,6 +360,9 @@ fn runbook(out: &mut String, name: &str, runbook: &Runbook) {
 /// What a kind of failure means and what is done about it.
 fn what_to_do(kind: &str) -> &'static str {
     match kind {
+        "success" => "No failure: its content came and passed the checks.",
+        "not_found" => "No failure: it says that it has no such thing (404).",
+        "gone" => "No failure: it says that it has no such thing any more (410).",
         "dns" => "Its name is not resolved. Ask the resolver of the gateway's machine for it.",
         "connect_refused" => "Nobody listens there: it is down, or the port is wrong.",
         "connect_timeout" => {
@@ -392,7 +400,6 @@ fn what_to_do(kind: &str) -> &'static str {
             "It was not asked: it failed too often, and rests. Look for the kind before."
         }
         "client_closed" => "Given up because nobody waited any more. Not a fault.",
-        "overloaded" => "Too many requests wait for it already; it was not asked.",
         _ => "",
     }
 }
@@ -421,9 +428,8 @@ pub(crate) fn findings(tree: &Tree) -> Vec<Finding> {
             found.push(at(format!("{}: severity {}", alert.name, alert.severity)));
         }
     }
-    let untold = Attempt::values().iter().map(|kind| kind.text()).filter(|kind| {
-        !["success", "not_found", "gone"].contains(kind) && what_to_do(kind).is_empty()
-    });
+    let kinds = Attempt::values().iter().map(|kind| kind.text());
+    let untold = kinds.filter(|kind| what_to_do(kind).is_empty());
     found.extend(untold.map(|kind| at(format!("no runbook for the failure {kind}"))));
     found
 }

@@ -5,6 +5,7 @@
 //! | [`layers`] | a module names only what stands below it; each outside crate has one door |
 //! | [`shape`] | sizes, names, and what is never written |
 //! | [`docs`] | every file says what it is for; documents lead somewhere and give no place away |
+//! | [`faults`] | each alert is fired by a fault of the fault run |
 //! | [`manifest`] | each dependency has a reason and a use; the top level holds what belongs there |
 //!
 //! Every finding of every rule is printed at once, as `file:line: rule: what`. Each rule has a test beside it that
@@ -17,6 +18,7 @@ mod boards;
 mod catalogue;
 mod deploy;
 mod docs;
+mod faults;
 mod layers;
 mod manifest;
 mod shape;
@@ -37,6 +39,7 @@ fn the_tree_keeps_every_rule() {
     findings.extend(docs::findings(&tree));
     findings.extend(manifest::findings(&tree));
     findings.extend(alerts::findings(&tree));
+    findings.extend(faults::findings(&tree));
     findings.extend(boards::findings(&tree));
     findings.sort();
     let mut listing = String::new();

@@ -84,6 +84,8 @@ fn a_purge_reaches_the_memory_and_the_directory_of_every_node() {
                 until("it counts what it forgot", || world.nodes[node].metric(&series) > 0.5);
             }
         }
+        let books = "modgate_cache_bytes{tier=\"blob\"}";
+        until("its books say so", || world.nodes[node].metric(books) < 0.5);
     }
     world.is_fetched_again(2);
 }

@@ -11,6 +11,7 @@ pub(crate) mod faults;
 pub(crate) mod gateway;
 pub(crate) mod go;
 pub(crate) mod issuer;
+pub(crate) mod kernel;
 pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod monitoring;

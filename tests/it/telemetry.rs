@@ -16,6 +16,8 @@ use crate::support::collector::Span;
 use crate::support::gateway::Gateway;
 use crate::support::gateway::Setup;
 use crate::support::gateway::modgate;
+use crate::support::kernel::Doing;
+use crate::support::kernel::Kernel;
 use crate::support::slapd::free_port;
 use crate::support::tree::Tree;
 use crate::support::until;
@@ -248,6 +250,23 @@ fn a_collector_that_is_away_or_hangs_costs_no_request_anything_and_is_counted() 
         });
     }
     drop(hanging);
+}
+
+#[test]
+fn how_long_the_queue_of_the_audit_is_stands_on_the_page_though_its_writer_hangs() {
+    let kernel = Kernel::new();
+    let mut tree = Tree::new();
+    tree.module("example.com/lib", "v1.0.0", &[]);
+    let gateway = Setup::over(&format!("file://{}", tree.path().display()))
+        .with("[audit]\nrefusal_mode = \"durable\"\n")
+        .start_in(&kernel.environment());
+    let waiting = || gateway.metric("modgate_audit_queue_length");
+    kernel.begin(Doing::HangSync);
+    assert_eq!(gateway.stranger().get(INFO).status, 401);
+    (0..5).for_each(|_| assert_eq!(gateway.client().get(INFO).status, 200));
+    until("five wait behind the one that is synced", || waiting() > 4.5);
+    kernel.end(Doing::HangSync);
+    until("nothing waits", || waiting() < 0.5);
 }
 
 /// A request in which everything that a caller can choose is made up.

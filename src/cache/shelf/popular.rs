@@ -91,6 +91,13 @@ impl<V> Popular<V> {
         Some(place.value)
     }
 
+    pub(in crate::cache::shelf) fn remove_below(&mut self, begin: &str) {
+        let below = self.held.keys().filter(|key| key.as_str().starts_with(begin));
+        for key in below.cloned().collect::<Vec<_>>() {
+            self.remove(&key);
+        }
+    }
+
     /// Entries and bytes.
     pub(in crate::cache::shelf) fn holds(&self) -> (u64, u64) {
         (self.held.len() as u64, self.bytes)

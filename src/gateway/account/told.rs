@@ -88,7 +88,6 @@ impl Account {
             ("module.version", facts.version.clone()),
             ("policy.rule", facts.rule.clone()),
             ("upstream.name", facts.upstream.clone()),
-            ("upstream.result", facts.attempt.map(|word| word.text().to_owned())),
             ("cache.result", facts.cache.map(|found| found.text().to_owned())),
             ("upstream.result", facts.attempt.map(|kind| kind.text().to_owned())),
             ("outcome", Some(self.outcome.text().to_owned())),

@@ -15,9 +15,13 @@ use std::time::Instant;
 
 use super::cable::Cable;
 use super::client::Client;
+use super::client::Session;
 use super::collector::Collector;
 use super::gateway::Gateway;
 use super::gateway::Setup;
+use super::issuer::Issuer;
+use super::kernel::Doing;
+use super::kernel::Kernel;
 use super::monitoring::Monitoring;
 use super::monitoring::Told;
 use super::redis::Redis;
@@ -58,7 +62,9 @@ pub(crate) struct World {
     /// With the files that it serves.
     upstream: (Upstream, Tree),
     slapd: Slapd,
+    issuer: Issuer,
     redis: Redis,
+    kernel: Kernel,
     to_upstream: Cable,
     to_collector: Cable,
     load: Load,
@@ -167,25 +173,35 @@ impl World {
         let mut tree = Tree::new();
         tree.module_of_size("example.com/lib", "v1.0.0", &[], 1000);
         tree.module_of_size("example.com/changed", "v1.0.0", &[], 1000);
+        for number in 0..CROWD {
+            tree.module_of_size(&format!("example.com/crowd/m{number}"), "v1.0.0", &[], 1000);
+        }
+        for number in 0..BULK {
+            tree.module_of_size(&format!("example.com/bulk/m{number}"), "v1.0.0", &[], BULK_BYTES);
+        }
         let (upstream, collector) = (Upstream::serve(tree.path()), Collector::listen());
         let slapd = Slapd::with(&People::new().person("alice"));
         let (to_upstream, to_collector) = (Cable::to(&upstream.url()), Cable::to(&collector.url()));
         let policy = tempfile::tempdir().unwrap();
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"), policy.path());
-        let redis = Redis::start();
+        let (redis, issuer, kernel) = (Redis::start(), Issuer::start("ES256"), Kernel::new());
         let settings = format!(
-            "[identity]\nsource_rate = 200\n{}\n\
+            "[identity]\nsource_rate = 200\ncaller_rate = 10000\n{}\n{}\n\
+             [audit]\ncheckpoint_every = \"1s\"\nrefusal_mode = \"durable\"\n\
+             [cache]\nmax_size = \"8 MiB\"\n\
              [[private]]\nprefix = \"corp.example\"\nupstreams = [\"inner\"]\n\
              [[upstream.servers]]\nname = \"inner\"\nurl = \"{}\"\nallow_redirect_hosts = [\"*\"]\n\
              {}\n[policy]\ndir = \"{}\"\n\
              [telemetry]\notlp_endpoint = \"{}\"\ntrace_ratio = 0.2\n",
             slapd.settings("cache_ttl = \"1s\"\nfailure_ttl = \"1s\""),
+            issuer.settings("keys_cooldown = \"500ms\""),
             upstream.url(),
             redis.settings(),
             policy.path().display(),
             to_collector.url(),
         );
-        let gateway = Setup::over(&to_upstream.url()).with(&settings).start();
+        let gateway =
+            Setup::over(&to_upstream.url()).with(&settings).start_in(&kernel.environment());
         let load = Load::start(gateway.client());
         let monitoring = Monitoring::over(gateway.ops);
         assert_eq!(gateway.stranger().basic("alice", "alice-pw").get("/-/whoami").status, 200);
@@ -196,7 +212,9 @@ impl World {
             gateway,
             upstream: (upstream, tree),
             slapd,
+            issuer,
             redis,
+            kernel,
             to_upstream,
             to_collector,
             load,
@@ -250,8 +268,14 @@ impl World {
     }
 
     fn restart(&mut self) {
-        let chain = self.to_upstream.url();
-        let gateway = self.gateway.take().unwrap().kill_and_restart(&chain);
+        self.restart_within(&[]);
+    }
+
+    /// The same, started by another command, which becomes the gateway.
+    fn restart_within(&mut self, wrapper: &[&str]) {
+        let (chain, environment) = (self.to_upstream.url(), self.kernel.environment());
+        let gateway = self.gateway.take().unwrap();
+        let gateway = gateway.kill_and_restart_in(&chain, &environment, wrapper);
         self.monitoring.target(Some(gateway.ops));
         self.gateway = Some(gateway);
     }
@@ -261,6 +285,18 @@ impl World {
         self.load.go_on(client);
     }
 }
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.load.pause();
+    }
+}
+
+/// Small modules that nobody has asked for yet.
+const CROWD: u32 = 60;
+/// Modules that together fill more than nine tenths of the directory, and not all of it.
+const BULK: u32 = 39;
+const BULK_BYTES: usize = 200_000;
 
 fn nothing(_world: &mut World) {}
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
+use std::process::Output;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -82,10 +83,6 @@ impl Setup {
         std::fs::write(self.directory.path().join("modgate.toml"), &self.settings).unwrap();
         launch_in(&self.directory, &self.chain, environment, &[])
     }
-}
-
-fn launch(directory: &Arc<tempfile::TempDir>, chain: &str) -> Gateway {
-    launch_in(directory, chain, &[], &[])
 }
 
 /// Starts it with an environment; an empty chain leaves the choice to it.
@@ -352,10 +349,25 @@ impl Gateway {
     }
 
     /// Kills it without warning and starts it again over the same state.
-    pub(crate) fn kill_and_restart(mut self, chain: &str) -> Self {
+    pub(crate) fn kill_and_restart(self, chain: &str) -> Self {
+        self.kill_and_restart_in(chain, &[], &[])
+    }
+
+    /// The same with an environment, started by another command, which becomes the gateway.
+    pub(crate) fn kill_and_restart_in(
+        mut self,
+        chain: &str,
+        environment: &[(String, String)],
+        wrapper: &[&str],
+    ) -> Self {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        launch(&self.directory, chain)
+        launch_in(&self.directory, chain, environment, wrapper)
+    }
+
+    /// Runs another command of modgate over the same state.
+    pub(crate) fn command(&self, words: &[&str]) -> Output {
+        modgate().current_dir(self.directory.path()).args(words).output().unwrap()
     }
 }
 

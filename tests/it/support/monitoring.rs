@@ -289,7 +289,7 @@ fn shorter(duration: &str) -> String {
     if total == 0 { "0s".to_owned() } else { format!("{}ms", (total / FACTOR).max(1)) }
 }
 
-/// Ranges in brackets, durations after `offset`, and products that end in 3600.
+/// Ranges in brackets, durations after `offset`, and products that end in 3600 or 60.
 fn expression(line: &str) -> String {
     let mut out = String::new();
     for (place, part) in line.split('[').enumerate() {
@@ -302,7 +302,8 @@ fn expression(line: &str) -> String {
         }
     }
     let words = out.split(' ').scan(false, |after_offset, word| {
-        let is_product = word.trim_end_matches([')', '\'']).ends_with("*3600");
+        let product_of = word.trim_end_matches([')', '\'']);
+        let is_product = product_of.ends_with("*3600") || product_of.ends_with("*60");
         let given = if *after_offset {
             let end =
                 word.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(word.len());
@@ -331,8 +332,8 @@ fn times_are_divided_and_nothing_else() {
     assert_eq!(shorter("1h"), "60000ms");
     assert_eq!(shorter("0m"), "0s");
     assert_eq!(
-        expression("expr: 'sum(rate(a{le=\"10.0\"}[5m] offset 7d)) - time() < 14*24*3600'"),
-        "expr: 'sum(rate(a{le=\"10.0\"}[5000ms] offset 10080000ms)) - time() < 20160'"
+        expression("expr: '(rate(a{le=\"10.0\"}[5m] offset 7d) or b * 60 > 10*60) < 14*24*3600'"),
+        "expr: '(rate(a{le=\"10.0\"}[5000ms] offset 10080000ms) or b * 60 > 10) < 20160'"
     );
     assert_eq!(
         divided("  - record: a:ratio_rate1h\n    for: 2m\n"),

@@ -1,18 +1,22 @@
 //! Each fault: how it is injected, how it is healed, and the alerts it must fire.
 
+mod machine;
+
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use modgate::clock::Clock as _;
-use modgate::clock::SystemClock;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::BULK;
+use super::CROWD;
+use super::Doing;
 use super::Fault;
 use super::Form;
 use super::INFO;
 use super::Instead;
+use super::Session;
 use super::World;
 use super::cold;
 use super::nothing;
@@ -22,10 +26,21 @@ use super::zip;
 
 /// Every fault.
 pub(crate) fn all() -> Vec<Fault> {
-    [first(), neighbours(), more(), house(), process(), surroundings()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        first(),
+        neighbours(),
+        tiers(),
+        judges(),
+        callers(),
+        house(),
+        machine::process(),
+        machine::ends(),
+        machine::kernel(),
+        machine::surroundings(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The faults of every run.
@@ -37,7 +52,7 @@ fn first() -> Vec<Fault> {
             inject: |world| world.to_upstream.cut(),
             heal: |world| world.to_upstream.mend(),
             alerts: &[
-                ("ModgateErrorBudgetBurn", "\"long\":\"1h\""),
+                ("ModgateErrorBudgetBurn", "\"short\":\"5m\",\"slo\":\"availability\""),
                 ("ModgateUpstreamFailing", ""),
             ],
         },
@@ -110,8 +125,47 @@ fn neighbours() -> Vec<Fault> {
     ]
 }
 
-/// What callers and their directory do.
-fn more() -> Vec<Fault> {
+/// What becomes of tiers.
+fn tiers() -> Vec<Fault> {
+    vec![
+        Fault {
+            what: "cache directory gone",
+            form: Form::Long,
+            inject: |world| swap(&world.gateway().state().join("cache"), Swap::Away),
+            heal: |world| swap(&world.gateway().state().join("cache"), Swap::Back),
+            alerts: &[("ModgateCacheErrors", "blob")],
+        },
+        Fault {
+            what: "large modules fill the directory",
+            form: Form::Long,
+            inject: |world| {
+                let client = world.gateway().client();
+                for number in 0..BULK {
+                    let path = format!("/example.com/bulk/m{number}/@v/v1.0.0.zip");
+                    assert_eq!(client.get(&path).status, 200);
+                }
+            },
+            heal: |world| {
+                for number in 0..BULK {
+                    let module = format!("example.com/bulk/m{number}");
+                    let done = world.gateway().command(&["cache", "purge", &module]);
+                    assert!(done.status.success(), "{done:?}");
+                }
+            },
+            alerts: &[("ModgateCacheFillingUp", "blob")],
+        },
+        Fault {
+            what: "redis-server stopped",
+            form: Form::Long,
+            inject: |world| world.redis.stop(),
+            heal: |world| world.redis.start_again(),
+            alerts: &[("ModgateRedisDown", "")],
+        },
+    ]
+}
+
+/// Who judges callers.
+fn judges() -> Vec<Fault> {
     vec![
         Fault {
             what: "slapd stopped",
@@ -122,15 +176,32 @@ fn more() -> Vec<Fault> {
                 world.pest(4, move |_| drop(client.get("/-/whoami")));
             },
             heal: |world| world.slapd.signal("CONT"),
-            alerts: &[("ModgateLdapFailing", "")],
+            alerts: &[
+                ("ModgateErrorBudgetBurn", "\"short\":\"5m\",\"slo\":\"authentication\""),
+                ("ModgateLdapFailing", ""),
+            ],
         },
         Fault {
-            what: "redis-server stopped",
+            what: "token issuer stopped",
             form: Form::Long,
-            inject: |world| world.redis.stop(),
-            heal: |world| world.redis.start_again(),
-            alerts: &[("ModgateRedisDown", "")],
+            inject: |world| {
+                let token = world.issuer.token();
+                world.issuer.stop();
+                let stranger = world.gateway().stranger();
+                world.pest(1, move |number| {
+                    stranger.bearer(&by_another_key(&token, number)).get("/-/whoami");
+                    std::thread::park_timeout(Duration::from_millis(300));
+                });
+            },
+            heal: |world| world.issuer.start_again(),
+            alerts: &[("ModgateKeyFetchFailing", "")],
         },
+    ]
+}
+
+/// What callers do.
+fn callers() -> Vec<Fault> {
+    vec![
         Fault {
             what: "wrong passwords",
             form: Form::Long,
@@ -208,123 +279,42 @@ fn house() -> Vec<Fault> {
         Fault {
             what: "audit directory gone",
             form: Form::Long,
-            inject: |world| {
-                let state = world.gateway().state();
-                std::fs::rename(state.join("audit"), state.join("audit-away")).unwrap();
-                std::fs::write(state.join("audit"), "").unwrap();
-            },
-            heal: |world| {
-                let state = world.gateway().state();
-                std::fs::remove_file(state.join("audit")).unwrap();
-                std::fs::rename(state.join("audit-away"), state.join("audit")).unwrap();
-            },
+            inject: |world| swap(&world.gateway().state().join("audit"), Swap::Away),
+            heal: |world| swap(&world.gateway().state().join("audit"), Swap::Back),
             alerts: &[("ModgateAuditEventsLost", ""), ("ModgateNotReady", "")],
         },
     ]
 }
 
-/// What can happen to the process.
-fn process() -> Vec<Fault> {
-    vec![
-        Fault {
-            what: "64 descriptors and idle connections",
-            form: Form::Long,
-            inject: |world| world.gateway().limit_descriptors(1.1),
-            heal: |world| world.gateway().limit_descriptors(20.0),
-            alerts: &[("ModgateFileDescriptorsHigh", "")],
-        },
-        Fault {
-            what: "connections are opened one by one",
-            form: Form::Long,
-            inject: |world| {
-                world.gateway().limit_descriptors(1.8);
-                let (client, held) = (world.gateway().client(), Arc::new(Mutex::new(Vec::new())));
-                world.pest(1, move |_| {
-                    let mut stream = client.connect();
-                    std::io::Write::flush(&mut stream).unwrap();
-                    held.lock().unwrap().push(stream);
-                    std::thread::park_timeout(Duration::from_millis(1500));
-                });
-            },
-            heal: |world| world.gateway().limit_descriptors(20.0),
-            alerts: &[("ModgateFileDescriptorsFillingUp", "")],
-        },
-    ]
+/// Which way something is moved.
+#[derive(Debug, Clone, Copy)]
+enum Swap {
+    Away,
+    Back,
 }
 
-/// What surrounds the process.
-fn surroundings() -> Vec<Fault> {
-    vec![
-        Fault {
-            what: "a certificate of one day",
-            form: Form::Long,
-            inject: |world| {
-                world.load.pause();
-                let ca = world.gateway().state().join("ca");
-                for name in ["server.pem", "server-key.pem"] {
-                    std::fs::copy(ca.join(name), ca.join(format!("{name}.kept"))).unwrap();
-                }
-                short_lived(&ca);
-            },
-            heal: |world| {
-                let ca = world.gateway().state().join("ca");
-                for name in ["server.pem", "server-key.pem"] {
-                    std::fs::rename(ca.join(format!("{name}.kept")), ca.join(name)).unwrap();
-                }
-                let renewed = "the certificate is the old one again";
-                until(renewed, || {
-                    world.gateway().metric(CERTIFICATE)
-                        > f64::from(u32::try_from(distant()).unwrap())
-                });
-                world.resume();
-            },
-            alerts: &[("ModgateCertificateExpiry", "")],
-        },
-        Fault {
-            what: "gateway restarted three times",
-            form: Form::Long,
-            inject: |world| {
-                world.load.pause();
-                for _ in 0..4 {
-                    world.restart();
-                    let started = format!(
-                        "process_start_time_seconds == {}",
-                        world.gateway().metric("process_start_time_seconds")
-                    );
-                    until("the new process is scraped", || {
-                        !world.monitoring.query(&started).is_empty()
-                    });
-                    // starts are told by the second
-                    std::thread::park_timeout(Duration::from_millis(1100));
-                }
-            },
-            heal: World::resume,
-            alerts: &[("ModgateRestarting", "")],
-        },
-        Fault {
-            what: "taken out of discovery",
-            form: Form::Long,
-            inject: |world| world.monitoring.target(None),
-            heal: |world| world.monitoring.target(Some(world.gateway().ops)),
-            alerts: &[("ModgateAbsent", "")],
-        },
-    ]
+/// Puts a file where a directory is, and back: whoever looks into it fails, root as well.
+fn swap(directory: &Path, way: Swap) {
+    let away = directory.with_extension("away");
+    match way {
+        Swap::Away => {
+            std::fs::rename(directory, away).unwrap();
+            std::fs::write(directory, "").unwrap();
+        }
+        Swap::Back => {
+            std::fs::remove_file(directory).unwrap();
+            std::fs::rename(away, directory).unwrap();
+        }
+    }
+}
+
+/// A token that says that it is signed by a key that nobody knows.
+fn by_another_key(token: &str, number: u64) -> String {
+    let (head, rest) = token.split_once('.').unwrap();
+    let head = URL_SAFE_NO_PAD.decode(head).unwrap();
+    let mut head: serde_json::Value = serde_json::from_slice(&head).unwrap();
+    head["kid"] = format!("unknown-{number}").into();
+    format!("{}.{rest}", URL_SAFE_NO_PAD.encode(head.to_string()))
 }
 
 const CHANGED: &str = "/example.com/changed/@v/v1.0.0.zip";
-const CERTIFICATE: &str = "modgate_tls_certificate_not_after_timestamp_seconds";
-
-/// A hundred days from now, in seconds since 1970.
-fn distant() -> u64 {
-    SystemClock.unix_seconds() + 100 * 86400
-}
-
-/// A certificate that ends within hours, in place of the gateway's own.
-fn short_lived(directory: &Path) {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    params.not_after = time::OffsetDateTime::now_utc() + Duration::from_hours(2);
-    let certificate = params.self_signed(&key).unwrap();
-    std::fs::write(directory.join("server-key.pem"), key.serialize_pem()).unwrap();
-    std::fs::write(directory.join("server.pem"), certificate.pem()).unwrap();
-}
