@@ -155,6 +155,21 @@ fn tiers() -> Vec<Fault> {
             alerts: &[("ModgateCacheFillingUp", "blob")],
         },
         Fault {
+            what: "somebody tells of a log that is none",
+            form: Form::Long,
+            inject: |world| {
+                for words in [
+                    ["SET", "modgate:generation:{logs/gate-9}", "1"],
+                    ["LPUSH", "modgate:news:{logs/gate-9}", "1|words"],
+                    ["SADD", "modgate:nodes:{logs}", "gate-9"],
+                ] {
+                    world.redis.cli(&words);
+                }
+            },
+            heal: |world| drop(world.redis.cli(&["DEL", "modgate:nodes:{logs}"])),
+            alerts: &[("ModgateAuditWitnessRefuses", "")],
+        },
+        Fault {
             what: "redis-server stopped",
             form: Form::Long,
             inject: |world| world.redis.stop(),
