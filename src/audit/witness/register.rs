@@ -89,6 +89,11 @@ impl Register {
     pub fn look(&self, node: &str, number: i64, text: &str) -> Result<Looked, RegisterError> {
         let origin = format!("{}/{node}", self.origin);
         let (looked, notes) = self.kept.change(|others: &mut BTreeMap<String, Other>| {
+            if others.len() >= NODES && !others.contains_key(node) {
+                let why =
+                    "this witness knows more nodes than it can: it takes no new one".to_owned();
+                return Ok((Looked::Refused { why, again: true }, String::new()));
+            }
             let other = others.entry(node.to_owned()).or_default();
             other.seen = number;
             let judged = match Step::read(text) {
@@ -137,5 +142,75 @@ impl Other {
     }
 }
 
+/// More than share one Redis: whoever can write there can invent names.
+const NODES: usize = 256;
 /// A log that begins anew more often has older notes in the audits of those who look after it.
 const FORMER_NOTES: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tlog::checkpoint::Checkpoint;
+    use crate::tlog::note;
+    use crate::tlog::tree;
+    use crate::tlog::tree::Edge;
+    use crate::tlog::tree::Growth;
+
+    fn register(directory: &Path) -> Register {
+        Register::open(directory, "modgate", "gate-2").unwrap()
+    }
+
+    /// A step of the log of `gate-1` that begins behind `before` records and adds one.
+    fn step(before: u64) -> String {
+        let signer = Signer::from_seed("modgate/gate-1", [1; 32]).unwrap();
+        let (mut edge, record) = (Edge::default(), |n: u64| tree::leaf(&n.to_be_bytes()));
+        (0..before).for_each(|n| edge.push(record(n)));
+        let mut growth = Growth::of(edge.clone());
+        growth.push(record(before));
+        edge.push(record(before));
+        let origin = "modgate/gate-1".to_owned();
+        let told = Checkpoint { origin, size: edge.size(), root: edge.root() };
+        let note = note::sign(&told.to_string(), [&signer]);
+        Step { key: signer.verifier().clone(), note, growth }.write()
+    }
+
+    fn how(looked: &Looked) -> Witnessed {
+        match looked {
+            Looked::Signed(how, _) => *how,
+            Looked::Refused { .. } => Witnessed::Refused,
+        }
+    }
+
+    #[test]
+    fn what_was_signed_is_known_after_a_restart_and_older_notes_are_kept_over_a_gap() {
+        let directory = tempfile::tempdir().unwrap();
+        let look =
+            |number, text: &str| register(directory.path()).look("gate-1", number, text).unwrap();
+        assert_eq!(how(&look(7, &step(0))), Witnessed::First);
+        assert_eq!(how(&look(8, &step(1))), Witnessed::Grown);
+        assert_eq!(register(directory.path()).seen("gate-1").unwrap(), 8);
+        let notes =
+            || std::fs::read_to_string(directory.path().join("notes/gate-1.notes")).unwrap();
+        assert_eq!(note::split(&notes()).len(), 1);
+        assert_eq!(how(&look(20, &step(9))), Witnessed::Anew);
+        assert_eq!(note::split(&notes()).len(), 2);
+        let told = [look(21, "words"), look(22, "words"), look(23, &step(0)), look(24, "words")];
+        let again: Vec<bool> = told
+            .iter()
+            .map(|looked| matches!(looked, Looked::Refused { again: true, .. }))
+            .collect();
+        assert_eq!(again, [false, true, false, false]);
+        assert_eq!(how(&look(25, &step(10))), Witnessed::Grown);
+    }
+
+    #[test]
+    fn invented_nodes_fill_no_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let register = register(directory.path());
+        for number in 0..=NODES {
+            register.look(&format!("gate-{number}"), 1, "words").unwrap();
+        }
+        assert_eq!(register.kept.read().unwrap().len(), NODES);
+        assert_eq!(register.seen(&format!("gate-{NODES}")).unwrap(), 0);
+    }
+}
