@@ -27,6 +27,7 @@ pub mod chain;
 pub mod encode;
 pub mod event;
 pub mod export;
+pub mod filter;
 pub mod health;
 pub mod index;
 pub mod keeper;

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::audit::chain;
+use crate::audit::filter::Filter;
 use crate::audit::index;
 use crate::audit::index::Index;
 use crate::audit::keys;
@@ -14,7 +15,6 @@ use crate::audit::prove;
 use crate::audit::prove::Proof;
 use crate::audit::query;
 use crate::audit::query::Effort;
-use crate::audit::query::Filter;
 use crate::audit::query::Listener;
 use crate::audit::verify;
 use crate::audit::verify::Question;

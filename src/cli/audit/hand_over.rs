@@ -106,7 +106,7 @@ impl Export {
         if let Some(header) = format.header() {
             write!(writer.into, "{header}{}", format.line_end())?;
         }
-        query::scan(directories, &self.wanted.filter(), &mut writer)?;
+        query::scan(directories, &self.wanted.0, &mut writer)?;
         writer.into.flush()?;
         writer.failed.map_or(Ok(()), |error| Err(error.into()))
     }
@@ -117,7 +117,7 @@ impl Export {
         let format = Format::Jsonl;
         let file = BufWriter::new(File::create(into.join("records.jsonl"))?);
         let mut writer = Writer::new(format, file);
-        query::scan(directories, &self.wanted.filter(), &mut writer)?;
+        query::scan(directories, &self.wanted.0, &mut writer)?;
         writer.into.flush()?;
         if let Some(error) = writer.failed {
             return Err(error.into());
