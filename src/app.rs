@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::app::observe::telemetry;
 use crate::audit::act::Act;
+use crate::audit::desk::Desk;
 use crate::audit::name::Name;
 use crate::audit::name::Outcome;
 use crate::audit::writer;
@@ -126,6 +127,7 @@ pub fn build(
         policy,
         fetcher,
         own: Own::new(public_url(config), private, config.sumdb.names.clone()),
+        desk: Arc::new(Desk::new(audit_directories(config))),
         accounts: Arc::new(accounts),
         telemetry,
         via,
@@ -354,6 +356,11 @@ fn accounts(
     let log = (config.telemetry.access, config.telemetry.log_format);
     let accounts = Accounts::new(audit, lines, log, Arc::clone(telemetry), Arc::clone(clock));
     Ok((accounts, threads, checkpoints))
+}
+
+fn audit_directories(config: &Config) -> Vec<PathBuf> {
+    let audit = &config.audit;
+    std::iter::once(audit.dir.clone()).chain(audit.second_dir.clone()).collect()
 }
 
 /// The record of which settings a start is about: their digest, secrets masked, and the policy's.

@@ -10,6 +10,8 @@
 //! [chained](chain), and the leaves of a tree whose signed root is a checkpoint ([`crate::tlog`]); one log per node goes
 //! on across restarts ([`recover`]). [`verify`] names the first record that was changed, removed, moved or added.
 //!
+//! A question to a running gateway ([`desk`]) is an answer like others: recorded, with its filters, before it is given.
+//!
 //! **What it refuses.** While nothing can be written, bodies of private modules and administrative actions are answered 503
 //! (`on_failure = "closed"`); other answers are given and counted as lost (`"open"`), and `audit.gap` says so later. A
 //! refusal is refused in any case. Under pressure best-effort records go first, then public answers, private ones last.
@@ -24,6 +26,7 @@
 
 pub mod act;
 pub mod chain;
+pub mod desk;
 pub mod encode;
 pub mod event;
 pub mod export;

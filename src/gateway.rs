@@ -24,6 +24,7 @@ pub mod account;
 pub mod fetch;
 pub mod fill;
 mod narrow;
+pub mod operate;
 pub mod own;
 pub mod reload;
 pub mod respond;
@@ -35,6 +36,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 use crate::audit::NotAccepting;
+use crate::audit::desk::Desk;
+use crate::audit::desk::Unanswered;
 use crate::cache::Absence;
 use crate::cache::AbsentStatus;
 use crate::clock::Clock;
@@ -110,6 +113,9 @@ pub enum Error {
     /// The fill died.
     #[error(transparent)]
     Task(#[from] TaskGone),
+    /// The audit was asked in a way it does not answer.
+    #[error(transparent)]
+    Audit(#[from] Unanswered),
     /// One of our own pages was asked in a way it does not understand.
     #[error("{0}")]
     Page(&'static str),
@@ -127,6 +133,7 @@ impl Error {
             Self::Upstream(error) => Some(error),
             Self::Verify(error) => Some(error),
             Self::Task(error) => Some(error),
+            Self::Audit(error) => Some(error),
             Self::Query
             | Self::Page(_)
             | Self::Loop
@@ -196,6 +203,7 @@ impl Observed for Error {
         match self {
             Self::Identity(error) => error.note(facts),
             Self::Policy(refusal) => refusal.note(facts),
+            Self::Audit(error) => error.note(facts),
             _ => {}
         }
     }
@@ -215,6 +223,7 @@ pub struct Gateway {
     policy: Arc<Policy>,
     fetcher: Fetcher,
     own: Own,
+    desk: Arc<Desk>,
     accounts: Arc<Accounts>,
     telemetry: Arc<Telemetry>,
     via: String,
@@ -237,6 +246,8 @@ pub struct Parts {
     pub fetcher: Fetcher,
     /// The gateway's own pages.
     pub own: Own,
+    /// Where operators ask the audit.
+    pub desk: Arc<Desk>,
     /// What happened.
     pub accounts: Arc<Accounts>,
     /// The handle of metrics and records.
@@ -253,7 +264,7 @@ impl Gateway {
     /// A gateway from its stations.
     pub fn new(parts: Parts) -> Self {
         let Parts { identity, routes, policy, fetcher, own, accounts, .. } = parts;
-        let Parts { telemetry, via, clock, tasks, .. } = parts;
+        let Parts { desk, telemetry, via, clock, tasks, .. } = parts;
         let behind = ArcSwapOption::empty();
         Self {
             identity,
@@ -261,6 +272,7 @@ impl Gateway {
             policy,
             fetcher,
             own,
+            desk,
             accounts,
             telemetry,
             via,

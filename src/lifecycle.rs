@@ -152,7 +152,7 @@ async fn serve(
         drain: config.server.drain,
     };
     let modules = server::listen(bound.modules, acceptor.as_ref(), &shared, &settings)?;
-    let ops = server::ops::listen(bound.ops, &app.gateway)?;
+    let ops = server::ops::listen(bound.ops, &shared)?;
     start_upkeep(app);
     watch::start(config, app)?;
     ready(&bound.listening);

@@ -4,13 +4,13 @@
 //! blocks that have it. The segment being written, and one whose index cannot be made, are read whole.
 
 use std::io;
-use std::io::BufRead as _;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use serde_json::Value;
 
 use crate::audit::filter::Filter;
+use crate::audit::index;
 use crate::audit::index::Index;
 use crate::audit::segment::Segment;
 use crate::audit::verify;
@@ -35,8 +35,10 @@ pub struct Effort {
 pub trait Listener {
     /// A wanted record: decoded, and as its line.
     fn record(&mut self, record: &Value, line: &str) -> ControlFlow<()>;
-    /// What was read so far, now and then.
-    fn progress(&mut self, _effort: Effort) {}
+    /// What was read so far, after each mebibyte or so; the listener may have enough.
+    fn progress(&mut self, _effort: Effort) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
 }
 
 /// Gives every wanted record of some directories to a listener: node by node, in order of sequence number.
@@ -107,30 +109,34 @@ impl Scan<'_> {
         self.effort.opened += 1;
         for block in blocks {
             let bytes = index.read_block(segment, *block)?;
-            for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                if self.line(line).is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
+            if self.lines(&bytes).is_break() {
+                return Ok(ControlFlow::Break(()));
             }
-            self.listener.progress(self.effort);
         }
         Ok(ControlFlow::Continue(()))
     }
 
     fn whole(&mut self, segment: &Segment) -> io::Result<ControlFlow<()>> {
         self.effort.opened += 1;
-        let (mut lines, mut line) = (segment.open()?, Vec::with_capacity(1024));
+        let (mut records, mut block) = (segment.open()?, Vec::new());
         loop {
-            line.clear();
-            // half a line at the end is still being written
-            if lines.read_until(b'\n', &mut line)? == 0 || line.pop() != Some(b'\n') {
-                self.listener.progress(self.effort);
+            block.clear();
+            // half a line at the end is still being written, and left out
+            index::read_block(&mut records, &mut block)?;
+            if block.is_empty() {
                 return Ok(ControlFlow::Continue(()));
             }
-            if self.line(&line).is_break() {
+            if self.lines(&block).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
+    }
+
+    fn lines(&mut self, block: &[u8]) -> ControlFlow<()> {
+        for line in block.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            self.line(line)?;
+        }
+        self.listener.progress(self.effort)
     }
 
     fn line(&mut self, line: &[u8]) -> ControlFlow<()> {

@@ -137,8 +137,10 @@ impl Accounts {
                 self.refused(event).await;
                 Ok(None)
             }
-            Class::Private => self.decided(&record, &reply).await.map(Some),
-            Class::Public | Class::Admin => self.audit.reserve(Class::Public).await.map(Some),
+            class @ (Class::Private | Class::Admin) => {
+                self.decided(class, &record, &reply).await.map(Some)
+            }
+            Class::Public => self.audit.reserve(Class::Public).await.map(Some),
         };
         let (place, reply) = match admitted {
             Ok(place) => (place, reply),
@@ -170,11 +172,17 @@ impl Accounts {
         let _written = self.audit.record(Class::Refusal, event).await;
     }
 
-    /// The body of a private module leaves only after the decision is written, and with a place for its end.
-    async fn decided(&self, record: &Record, reply: &Reply) -> Result<Place, NotAccepting> {
-        let place = self.audit.reserve(Class::Private).await?;
+    /// The body of a private module, or what an operator asked for, leaves only after the decision is written, and with
+    /// a place for its end.
+    async fn decided(
+        &self,
+        class: Class,
+        record: &Record,
+        reply: &Reply,
+    ) -> Result<Place, NotAccepting> {
+        let place = self.audit.reserve(class).await?;
         let event = Account::before(record, reply.code).event(Phase::Decided);
-        match self.audit.record(Class::Private, event).await {
+        match self.audit.record(class, event).await {
             Ok(()) => Ok(place),
             Err(refused) => {
                 // the decision may be written yet; what follows it says that nothing was sent
@@ -263,6 +271,9 @@ fn class(record: &Record, reply: &Reply) -> Class {
         return Class::Refusal;
     }
     let has_body = matches!(reply.code, Code::Ok | Code::Partial) && record.method() == Method::Get;
+    if facts.endpoint == Some(Endpoint::Admin) && has_body {
+        return Class::Admin;
+    }
     if facts.private && has_body { Class::Private } else { Class::Public }
 }
 

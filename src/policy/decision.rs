@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::fault::Fault;
 use crate::fault::Kind;
 use crate::goproxy::artifact::Artifact;
+use crate::goproxy::request::Own;
 use crate::goproxy::request::Request;
 use crate::goproxy::version::Version;
 use crate::identity::caller::Caller;
@@ -206,12 +207,12 @@ impl Permit {
         Err(self.refuse(self.request.clone(), None, verdict))
     }
 
-    /// Whether the caller may do something as an operator of this gateway.
-    pub fn operates(&self, right: Right) -> Result<(), Refusal> {
+    /// The permit once more, with what decided, if the caller may do something as an operator of this gateway.
+    pub fn operates(&self, right: Right) -> Result<Self, Refusal> {
         let verdict =
             self.judge(Question { name: "@gateway", version: "", action: right.action() });
         if verdict.is_allowed() {
-            return Ok(());
+            return Ok(Self { verdict, ..self.clone() });
         }
         Err(self.refuse(self.request.clone(), None, verdict))
     }
@@ -333,6 +334,7 @@ impl Refusal {
                 Some(path) => format!("{path} ({})", asked.database),
                 None => asked.database.to_string(),
             },
+            Request::Own(Own::Audit) => "audit.read on @gateway".to_owned(),
             Request::Own(_) | Request::Root => "this page".to_owned(),
         }
     }

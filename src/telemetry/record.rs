@@ -85,6 +85,8 @@ pub struct Facts {
     pub h1: Option<String>,
     /// The SHA-256 of the body.
     pub sha256: Option<String>,
+    /// What an operator asked for, and how much was found: named texts for the audit.
+    pub asked: Vec<(&'static str, String)>,
     /// The class of the fault that ended the journey.
     pub fault: Option<Kind>,
     /// The fault and its causes, for the log; never sent.

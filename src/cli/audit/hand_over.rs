@@ -194,8 +194,9 @@ impl<W: Write> Listener for Writer<W> {
         }
     }
 
-    fn progress(&mut self, effort: Effort) {
+    fn progress(&mut self, effort: Effort) -> ControlFlow<()> {
         self.progress.tell(effort);
+        ControlFlow::Continue(())
     }
 }
 

@@ -134,8 +134,9 @@ impl Listener for Gather {
         ControlFlow::Continue(())
     }
 
-    fn progress(&mut self, effort: Effort) {
+    fn progress(&mut self, effort: Effort) -> ControlFlow<()> {
         self.progress.tell(effort);
+        ControlFlow::Continue(())
     }
 }
 
@@ -157,8 +158,9 @@ impl Listener for Printer {
         }
     }
 
-    fn progress(&mut self, effort: Effort) {
+    fn progress(&mut self, effort: Effort) -> ControlFlow<()> {
         self.progress.tell(effort);
+        ControlFlow::Continue(())
     }
 }
 
@@ -238,8 +240,9 @@ impl Listener for Count {
         ControlFlow::Continue(())
     }
 
-    fn progress(&mut self, effort: Effort) {
+    fn progress(&mut self, effort: Effort) -> ControlFlow<()> {
         self.progress.tell(effort);
+        ControlFlow::Continue(())
     }
 }
 

@@ -107,6 +107,11 @@ impl Account {
 
     /// The stable name of what happened.
     fn name(&self) -> Name {
+        let recognised = self.facts.auth_result == Some(AuthResult::Success);
+        if self.endpoint() == Endpoint::Admin && recognised {
+            // whatever came of it: who tries to read the audit is found by one name
+            return Name::AuditRead;
+        }
         match (self.facts.decision, self.facts.fault) {
             (Some((Decision::Deny | Decision::Error, _)), _) => return Name::AuthzDeny,
             (Some((Decision::Absent, _)), _) => return Name::AuthzAncestor,
@@ -126,6 +131,7 @@ impl Account {
             Endpoint::SumdbTile => Name::SumdbTile,
             Endpoint::SumdbSupported | Endpoint::SumdbLatest => Name::SumdbHead,
             Endpoint::Own | Endpoint::Root => Name::GatewayRead,
+            Endpoint::Admin => Name::AuditRead,
             Endpoint::Other => Name::RequestOther,
         }
     }
@@ -190,6 +196,7 @@ impl Account {
             }),
             upstream: self.upstream(),
             fault: facts.fault.map(Kind::word),
+            detail: facts.asked.clone().into(),
             ..Event::bare(time, self.name(), record.id().to_string(), self.outcome())
         }
     }

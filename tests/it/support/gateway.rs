@@ -15,6 +15,7 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 
+use super::client::Answer;
 use super::client::Client;
 use super::until;
 
@@ -283,8 +284,18 @@ impl Gateway {
         self.ops_ask(method, path, "")
     }
 
+    /// Asks the operations listener as the owner of a token.
+    pub(crate) fn ops_as(&self, token: &str, path: &str) -> Answer {
+        self.ops_answer("GET", path, &format!("Authorization: Bearer {token}\r\n"))
+    }
+
     /// The same with more header lines, each ended by CRLF.
     fn ops_ask(&self, method: &str, path: &str, more: &str) -> (u16, String) {
+        let answer = self.ops_answer(method, path, more);
+        (answer.status, answer.text())
+    }
+
+    fn ops_answer(&self, method: &str, path: &str, more: &str) -> Answer {
         use std::io::Read as _;
         use std::io::Write as _;
         let mut stream = std::net::TcpStream::connect(self.ops).unwrap();
@@ -292,9 +303,7 @@ impl Gateway {
             .unwrap();
         let mut raw = Vec::new();
         stream.read_to_end(&mut raw).unwrap();
-        let answer = super::client::parse(&raw).unwrap();
-        let text = answer.text();
-        (answer.status, text)
+        super::client::parse(&raw).unwrap()
     }
 
     /// Forgets the highest resident memory so far (Linux, proc(5), `clear_refs`).
