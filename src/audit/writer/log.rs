@@ -138,7 +138,7 @@ impl Log {
             let detail = vec![("why", why.to_owned()), ("first_bad", seq.to_string())];
             self.own(Name::AuditGap, Outcome::Failed, detail);
         }
-        let _gone = self.parts.jobs.send(Job::Tidy { except: self.first });
+        let _gone = self.parts.jobs.send(Job::Tidy { before: self.first });
     }
 
     fn open_segment(&mut self, name: Name, more: Vec<(&'static str, String)>) {
@@ -287,7 +287,7 @@ impl Log {
             self.checkpoint();
             let closed = self.first;
             self.open_segment(Name::AuditRotate, Vec::new());
-            let _gone = self.parts.jobs.send(Job::Tidy { except: self.first });
+            let _gone = self.parts.jobs.send(Job::Tidy { before: self.first });
             tracing::debug!(closed, "an audit segment is closed");
             return true;
         }
