@@ -16,7 +16,8 @@
 //! * **A fill outlives its first caller.** It is a task of its own, and everybody who asks meanwhile waits for it.
 //! * **A fault is never a 404**, and nobody hears more of it than its [`Kind`] and a sentence.
 //! * **Every answer has a place in the audit before it begins**, and is accounted once, when it has ended. The body of a
-//!   private module leaves only after the record of its decision is written.
+//!   private module leaves only after the record of its decision is written. Who leaves before there is an answer is
+//!   accounted for as well: an upstream may have been asked for them.
 //!
 //! **How it fails.** See [`respond`] for the only table from kinds to statuses.
 
@@ -285,11 +286,12 @@ impl Gateway {
     /// Answers one request, whatever happens, and accounts for it.
     pub async fn serve(&self, head: &Head) -> Admitted {
         let record = self.telemetry.begin(head);
+        let pending = self.accounts.pending(&record);
         let reply = match self.journey(head, &record).await {
             Ok(reply) => reply,
             Err(fault) => Reply::fault(&fault, fault.passed_on().as_deref(), &record),
         };
-        self.accounts.admit(record, reply).await
+        self.accounts.admit(pending, reply).await
     }
 
     async fn journey(&self, head: &Head, record: &Record) -> Result<Reply, Error> {
@@ -355,7 +357,7 @@ impl Gateway {
             facts.fault_text = Some(refused.to_string());
         });
         let reply = Reply::refusal(refused, &record);
-        self.accounts.admit(record, reply).await
+        self.accounts.admit(self.accounts.pending(&record), reply).await
     }
 
     /// Accounts for bytes that never became a head: the transport has answered by itself and closed.

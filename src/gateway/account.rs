@@ -129,35 +129,46 @@ impl Accounts {
         Self { audit, lines, log, telemetry, clock }
     }
 
+    /// Accounts for a request even if its caller leaves before there is an answer: hold on to it until there is one.
+    pub fn pending(self: &Arc<Self>, record: &Record) -> Pending {
+        Pending { accounts: Arc::clone(self), record: record.clone(), state: State::Open }
+    }
+
     /// Gives an answer its place in the audit; without a place it becomes 503, unless it is a refusal.
-    pub async fn admit(self: &Arc<Self>, record: Record, reply: Reply) -> Admitted {
+    pub async fn admit(self: &Arc<Self>, mut pending: Pending, reply: Reply) -> Admitted {
+        let record = pending.record.clone();
         let admitted = match class(&record, &reply) {
             Class::Refusal => {
                 let event = Account::before(&record, reply.code).event(Phase::Refused);
+                pending.state = State::Recorded;
                 self.refused(event).await;
                 Ok(None)
             }
             class @ (Class::Private | Class::Admin) => {
                 self.decided(class, &record, &reply).await.map(Some)
             }
-            Class::Public => self.audit.reserve(Class::Public).await.map(Some),
+            Class::Public => {
+                let place = self.audit.reserve(Class::Public).await;
+                place.map(Some).map_err(|refused| (refused, None))
+            }
         };
         let (place, reply) = match admitted {
             Ok(place) => (place, reply),
-            Err(refused) => {
+            Err((refused, place)) => {
                 record.note(|facts| facts.fault = Some(refused.kind()));
                 let reply = Reply::fault(&refused, None, &record);
-                (Some(self.audit.reserve_now(Class::Public)), reply)
+                (Some(place.unwrap_or_else(|| self.audit.reserve_now(Class::Public))), reply)
             }
         };
-        let expected = match record.method() {
+        pending.state = State::Answered;
+        let length = match record.method() {
             Method::Get => reply.body.len().unwrap_or(0),
             Method::Head => 0,
         };
         let closer = Closer {
             open: Some(Open { accounts: Arc::clone(self), record, place }),
             code: reply.code,
-            expected,
+            expected: length,
             sent: 0,
         };
         Admitted { reply, closer }
@@ -179,18 +190,10 @@ impl Accounts {
         class: Class,
         record: &Record,
         reply: &Reply,
-    ) -> Result<Place, NotAccepting> {
-        let place = self.audit.reserve(class).await?;
+    ) -> Result<Place, (NotAccepting, Option<Place>)> {
         let event = Account::before(record, reply.code).event(Phase::Decided);
-        match self.audit.record(class, event).await {
-            Ok(()) => Ok(place),
-            Err(refused) => {
-                // the decision may be written yet; what follows it says that nothing was sent
-                record.note(|facts| facts.fault = Some(refused.kind()));
-                place.append(Account::before(record, Code::Unavailable).event(Phase::Done));
-                Err(refused)
-            }
-        }
+        // if it fails the decision may be written yet: the 503 that follows has its place, and says what was sent instead
+        self.audit.decide(class, event).await
     }
 
     /// Records an administrative action. Never waits; without a place it is lost, and counted.
@@ -275,6 +278,42 @@ fn class(record: &Record, reply: &Reply) -> Class {
         return Class::Admin;
     }
     if facts.private && has_body { Class::Private } else { Class::Public }
+}
+
+/// A request that has no answer yet. If it is dropped without one, its caller has left, and it is accounted for as 499.
+#[derive(Debug)]
+pub struct Pending {
+    accounts: Arc<Accounts>,
+    record: Record,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing is written of it.
+    Open,
+    /// It is refused, and that is written, or about to be.
+    Recorded,
+    /// There is an answer, which closes its own record.
+    Answered,
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if self.state == State::Answered {
+            return;
+        }
+        let account = Account {
+            outcome: Outcome::ClientClosed,
+            ..Account::before(&self.record, Code::CallerLeft)
+        };
+        account.trace(&self.accounts.telemetry);
+        account.measure(&self.accounts.telemetry);
+        if self.state == State::Open {
+            self.accounts.audit.reserve_now(Class::Public).append(account.event(Phase::Done));
+        }
+        account.log(&self.accounts);
+    }
 }
 
 #[derive(Debug)]

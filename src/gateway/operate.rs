@@ -23,12 +23,13 @@ impl Gateway {
     /// Cancel safety: dropping the future lets a read that has begun come to its end.
     pub async fn ask_audit(&self, head: &Head) -> Admitted {
         let record = self.telemetry.begin(head);
+        let pending = self.accounts.pending(&record);
         record.note(|facts| facts.endpoint = Some(Endpoint::Admin));
         let reply = match self.audit_answer(head, &record).await {
             Ok(reply) => reply,
             Err(fault) => Reply::fault(&fault, None, &record),
         };
-        self.accounts.admit(record, reply).await
+        self.accounts.admit(pending, reply).await
     }
 
     async fn audit_answer(&self, head: &Head, record: &Record) -> Result<Reply, Error> {

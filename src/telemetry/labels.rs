@@ -90,6 +90,8 @@ label! {
         TooManyRequests = "429",
         /// 431.
         HeadersTooLarge = "431",
+        /// 499: the caller left before there was an answer; nobody is sent it.
+        CallerLeft = "499",
         /// 500.
         Internal = "500",
         /// 502.

@@ -149,6 +149,8 @@ impl Account {
             return audit::Outcome::Ancestor;
         }
         match self.facts.fault {
+            // nothing was given, whatever might have been
+            None if self.code == Code::CallerLeft => audit::Outcome::Failed,
             None if self.outcome == Outcome::BodyError => audit::Outcome::Failed,
             None => audit::Outcome::Allowed,
             Some(Kind::Malformed) => audit::Outcome::Rejected,

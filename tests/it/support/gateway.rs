@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::client::Answer;
 use super::client::Client;
+use super::client::Ledger;
 use super::until;
 
 /// The binary under test.
@@ -52,6 +53,7 @@ pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) ops: SocketAddr,
     output: Arc<Mutex<String>>,
+    answers: Ledger,
 }
 
 impl Setup {
@@ -131,7 +133,8 @@ fn launch_in(
     let port: u16 = after("https://localhost:").parse().unwrap();
     let ops = after("metrics:   http://").parse().unwrap();
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    Gateway { child, directory: Arc::clone(directory), address, ops, output }
+    let (directory, answers) = (Arc::clone(directory), Ledger::default());
+    Gateway { child, directory, address, ops, output, answers }
 }
 
 fn gather(pipe: impl std::io::Read + Send + 'static, into: &Arc<Mutex<String>>) {
@@ -143,6 +146,13 @@ fn gather(pipe: impl std::io::Read + Send + 'static, into: &Arc<Mutex<String>>) 
             text.push('\n');
         }
     });
+}
+
+/// What happened apart from answers: a test that is about it looks at [`Gateway::records`].
+fn is_news(name: &str) -> bool {
+    let groups = ["dependency.", "jwks.", "ldap.", "token.", "egress.", "upstream.", "policy.deny"];
+    let besides = ["auth.success", "auth.lockout", "admin.action"];
+    groups.iter().any(|group| name.starts_with(group)) || besides.contains(&name)
 }
 
 /// Every record of a directory's segments, compressed or not, in order.
@@ -207,7 +217,12 @@ impl Gateway {
 
     /// A client without credentials.
     pub(crate) fn stranger(&self) -> Client {
-        Client::new(self.address, &self.ca())
+        Client::new(self.address, &self.ca()).noting(&self.answers)
+    }
+
+    /// The traces of the answers that clients of this start have read.
+    pub(crate) fn answered(&self) -> Vec<String> {
+        self.answers.lock().unwrap().clone()
     }
 
     /// What it has printed so far.
@@ -221,7 +236,7 @@ impl Gateway {
         let is_own = |event: &Value| {
             let name = event["event"].as_str().unwrap();
             let first_policy = name == "policy.activate" && event["detail"]["source"] == "start";
-            name.starts_with("audit.") || name == "config.reload" || first_policy
+            name.starts_with("audit.") || name == "config.reload" || first_policy || is_news(name)
         };
         let events = self.records().into_iter();
         events.filter(|event| !is_own(event) && event["phase"] != "decided").collect()
@@ -370,6 +385,14 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        // a test that has failed already says why by itself, and a killed gateway owes nothing
+        if !std::thread::panicking() {
+            match self.child.try_wait().unwrap() {
+                None => self.balance(),
+                Some(ended) if ended.success() => self.every_answer_is_recorded(),
+                Some(_killed) => {}
+            }
+        }
         // gone already is as good
         let _gone = self.child.kill();
         let _gone = self.child.wait();
