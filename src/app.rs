@@ -43,6 +43,7 @@ use crate::fault::chain_text;
 use crate::gateway::Gateway;
 use crate::gateway::Parts;
 use crate::gateway::account::Accounts;
+use crate::gateway::account::happened::Chronicle;
 use crate::gateway::fetch::Fetcher;
 use crate::gateway::fetch::Upstreams;
 use crate::gateway::own::Own;
@@ -96,6 +97,8 @@ pub fn build(
     let telemetry = telemetry(config, exporter, &clock)?;
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let tasks = Tasks::new(runtime.clone(), cores * BLOCKING_PER_CORE, Arc::clone(&telemetry));
+    // before anybody who may have something to tell
+    let (accounts, threads, checkpoints) = accounts(config, &clock, &telemetry)?;
     let policy = Arc::new(Policy::none(policy_sources(config)));
     let via = via(config);
     let chain = Arc::new(chain::chain(config, &via, &tasks, &clock)?);
@@ -118,8 +121,6 @@ pub fn build(
     let upstreams = if config.cache.offline { Upstreams::Never } else { Upstreams::Asked };
     let fetcher = Fetcher::new(cache, chain, verifier, tasks.clone(), Arc::clone(&telemetry));
     let fetcher = fetcher.with(upstreams);
-    let (accounts, threads, checkpoints) = accounts(config, &clock, &telemetry)?;
-    accounts.administer(settings_read(config));
     let private = config.private.iter().map(|bound| bound.prefix.as_str().to_owned()).collect();
     let gateway = Gateway::new(Parts {
         identity: identity(config, &clock, &tasks, &telemetry, revocations)?,
@@ -127,8 +128,8 @@ pub fn build(
         policy,
         fetcher,
         own: Own::new(public_url(config), private, config.sumdb.names.clone()),
-        desk: Arc::new(Desk::new(audit_directories(config))),
-        accounts: Arc::new(accounts),
+        desk: Arc::new(Desk::new(audit_directories(config), config.telemetry.node.clone())),
+        accounts,
         telemetry,
         via,
         clock,
@@ -306,6 +307,7 @@ fn identity(
     let settings = &config.identity;
     let tokens = TokenFile::new(settings.tokens_file.clone());
     let tokens = Tokens::open(tokens, Arc::clone(clock)).hearing(revocations);
+    let tokens = tokens.telling(Arc::clone(telemetry));
     let mut methods: Vec<Box<dyn Authenticator>> = vec![Box::new(tokens)];
     if !settings.jwt.is_empty() {
         let jwt = Jwt::new(settings.jwt.clone(), tasks, Arc::clone(clock));
@@ -339,7 +341,7 @@ fn accounts(
     config: &Config,
     clock: &Arc<dyn Clock>,
     telemetry: &Arc<Telemetry>,
-) -> anyhow::Result<(Accounts, Threads, Checkpoints)> {
+) -> anyhow::Result<(Arc<Accounts>, Threads, Checkpoints)> {
     let settings = writer::Settings {
         config: config.audit.clone(),
         node: config.telemetry.node.clone(),
@@ -355,6 +357,9 @@ fn accounts(
     ];
     let log = (config.telemetry.access, config.telemetry.log_format);
     let accounts = Accounts::new(audit, lines, log, Arc::clone(telemetry), Arc::clone(clock));
+    let accounts = Arc::new(accounts);
+    accounts.administer(settings_read(config));
+    telemetry.listen(Box::new(Chronicle::of(&accounts)));
     Ok((accounts, threads, checkpoints))
 }
 

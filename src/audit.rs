@@ -12,6 +12,9 @@
 //!
 //! A question to a running gateway ([`desk`]) is an answer like others: recorded, with its filters, before it is given.
 //!
+//! What happens apart from answers (a login, a lock, a dependency that goes or comes) is told by whoever sees it
+//! ([`crate::telemetry::happening`]) and recorded once, not with each request. Commands beside a gateway leave a [`slip`].
+//!
 //! **What it refuses.** While nothing can be written, bodies of private modules and answers to operators are 503
 //! (`on_failure = "closed"`); other answers are given and counted as lost (`"open"`), and `audit.gap` says so later. A
 //! refusal is refused in any case. A policy comes into force all the same, because it may be the wall that must stand now: a
@@ -24,6 +27,8 @@
 //! compresses, indexes and removes closed segments.
 //!
 //! **Limits.** Whoever owns the node can write false new records, but cannot change what a checkpoint kept elsewhere covers.
+//! Whoever may read the files and not write beside them leaves no slip; the file system's own audit tells of them. Tokens that
+//! were issued or revoked while no gateway ran are told by the token file alone.
 //! A second sink that hangs, instead of failing, holds up the writer.
 
 pub mod act;
@@ -45,6 +50,7 @@ pub mod recover;
 pub mod report;
 pub mod segment;
 mod sink;
+pub mod slip;
 pub mod verify;
 pub mod witness;
 pub mod writer;

@@ -295,7 +295,7 @@ impl Gateway {
     }
 
     async fn journey(&self, head: &Head, record: &Record) -> Result<Reply, Error> {
-        let caller = record.stage(Stage::Identify, self.recognise(head)).await?;
+        let caller = record.stage(Stage::Identify, self.recognise(head, record)).await?;
         let request = record.step(Stage::Parse, || self.parse(head))?;
         let permit = record.step(Stage::Authorize, || self.authorize(caller, request, head))?;
         if let Some(page) = self.own.page(&permit, head, &self.policy)? {
@@ -312,8 +312,12 @@ impl Gateway {
         Ok(Reply::content(&permit, &content, &head.conditions, record))
     }
 
-    async fn recognise(&self, head: &Head) -> Result<Arc<Caller>, Error> {
-        Ok(self.identity.identify(head).await?)
+    async fn recognise(&self, head: &Head, record: &Record) -> Result<Arc<Caller>, Error> {
+        let caller = self.identity.identify(head).await?;
+        if self.identity.begins(&caller, head) {
+            record.note(|facts| facts.session_begins = true);
+        }
+        Ok(caller)
     }
 
     fn authorize(

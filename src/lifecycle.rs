@@ -117,6 +117,7 @@ fn start_upkeep(app: &App) {
     let _service = app.tasks.run("upkeep", async move {
         while !stop.is_cancelled() {
             upkeep.telemetry().page().upkeep();
+            upkeep.keep().await;
             let _woken = tokio::time::timeout(UPKEEP, stop.cancelled()).await;
         }
     });

@@ -23,6 +23,8 @@ use crate::audit::query::Listener;
 use crate::audit::report::Gathering;
 use crate::audit::report::Question;
 use crate::audit::report::RECORDS;
+use crate::audit::slip;
+use crate::audit::slip::Slip;
 use crate::fault::Fault;
 use crate::fault::Kind;
 use crate::telemetry::observed::Observed;
@@ -212,10 +214,11 @@ impl Observed for Answer {
     }
 }
 
-/// Where a running gateway is asked.
+/// Where a running gateway is asked, and where commands leave their slips.
 #[derive(Debug)]
 pub struct Desk {
     directories: Vec<PathBuf>,
+    node: String,
     turns: Arc<Semaphore>,
 }
 
@@ -227,9 +230,21 @@ pub struct Turn {
 }
 
 impl Desk {
-    /// A desk over the directories of an audit.
-    pub fn new(directories: Vec<PathBuf>) -> Self {
-        Self { directories, turns: Arc::new(Semaphore::new(1)) }
+    /// A desk over the directories of a node's audit, the first of which commands know.
+    pub fn new(directories: Vec<PathBuf>, node: String) -> Self {
+        Self { directories, node, turns: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// What commands beside the gateway did and nobody has recorded. Blocking.
+    pub fn slips(&self) -> Vec<Slip> {
+        let Some(directory) = self.directories.first() else { return Vec::new() };
+        match slip::take(directory, &self.node) {
+            Ok(slips) => slips,
+            Err(error) => {
+                tracing::warn!(%error, "what commands did with the audit cannot be read");
+                Vec::new()
+            }
+        }
     }
 
     /// A turn, if nobody else has it.
@@ -361,7 +376,7 @@ mod tests {
 
     #[test]
     fn one_question_is_answered_at_a_time() {
-        let desk = Desk::new(Vec::new());
+        let desk = Desk::new(Vec::new(), "gw".to_owned());
         let turn = desk.turn().unwrap();
         assert!(matches!(desk.turn(), Err(Unanswered::Busy)));
         drop(turn);

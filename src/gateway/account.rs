@@ -1,5 +1,6 @@
 //! The end of a request: one account is made of its record, for audit, metrics, trace and log, so the four agree.
 
+pub mod happened;
 mod told;
 
 use std::net::SocketAddr;
@@ -137,6 +138,10 @@ impl Accounts {
     /// Gives an answer its place in the audit; without a place it becomes 503, unless it is a refusal.
     pub async fn admit(self: &Arc<Self>, mut pending: Pending, reply: Reply) -> Admitted {
         let record = pending.record.clone();
+        if record.facts().session_begins {
+            let session = Account::before(&record, reply.code).session();
+            self.audit.reserve_now(Class::Public).append(session);
+        }
         let admitted = match class(&record, &reply) {
             Class::Refusal => {
                 let event = Account::before(&record, reply.code).event(Phase::Refused);

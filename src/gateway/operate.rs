@@ -3,7 +3,14 @@
 //! Identify, authorize, then read the parameters: whoever may not ask does not even learn how. The record of a question,
 //! with its filters and how much was found, is written before the first byte of the answer leaves.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::audit::act::Act;
 use crate::audit::desk::Ask;
+use crate::audit::name::Name;
+use crate::audit::name::Outcome;
+use crate::audit::slip::Slip;
 use crate::gateway::Error;
 use crate::gateway::Gateway;
 use crate::gateway::account::Admitted;
@@ -32,8 +39,40 @@ impl Gateway {
         self.accounts.admit(pending, reply).await
     }
 
+    /// What must be looked at now and then although nobody asks: whether tokens were issued or revoked, and what commands
+    /// beside the gateway did.
+    pub async fn keep(self: &Arc<Self>) {
+        let gateway = Arc::clone(self);
+        let look = move || {
+            gateway.identity.look();
+            gateway.desk.slips()
+        };
+        let slips = self.tasks.block("upkeep", look).await.unwrap_or_default();
+        let mut recorded = Vec::new();
+        for slip in slips {
+            // what cannot be recorded now is looked at again
+            if self.accounts.administered(slip.act.clone()).await.is_ok() {
+                recorded.push(slip);
+            }
+        }
+        if recorded.is_empty() {
+            return;
+        }
+        let done = move || recorded.into_iter().try_for_each(Slip::done);
+        if let Ok(Err(error)) = self.tasks.block("upkeep", done).await {
+            tracing::warn!(%error, "a slip that is recorded could not be removed, and will be recorded again");
+        }
+    }
+
+    /// Records that somebody on the operations listener had something done that needs no right.
+    pub fn operated(&self, what: &'static str, peer: Option<SocketAddr>) {
+        let act = Act::new(Name::AdminAction, Outcome::Allowed).with("command", what);
+        let from = peer.map(|peer| peer.ip().to_string());
+        self.accounts.administer(act.with("from", from.unwrap_or_default()));
+    }
+
     async fn audit_answer(&self, head: &Head, record: &Record) -> Result<Reply, Error> {
-        let caller = record.stage(Stage::Identify, self.recognise(head)).await?;
+        let caller = record.stage(Stage::Identify, self.recognise(head, record)).await?;
         record.step(Stage::Authorize, || {
             let request = Request::Own(Own::Audit);
             Ok::<_, Error>(self.authorize(caller, request, head)?.operates(Right::AuditRead)?)

@@ -252,8 +252,11 @@ impl Observed for Permit {
         facts.private = self.private;
         facts.decision = Some((self.verdict.decision, self.verdict.reason));
         let told = self.verdict.rule.and_then(|place| self.snapshot.told(place));
+        facts.gates = gates_of(told.as_ref());
         facts.rule = told.map(|told| told.id.to_string());
         facts.revision = Some(self.snapshot.revision().to_string());
+        facts.generation = Some(self.snapshot.generation());
+        facts.roles = snapshot::roles(&self.subjects);
         facts.decision_cached = self.verdict.cached;
         note_shadow(self.shadow.as_ref(), facts);
     }
@@ -312,6 +315,8 @@ pub struct Refusal {
     pub(in crate::policy) told: Option<Box<Told>>,
     pub(in crate::policy) shadow: Option<Box<Shadow>>,
     pub(in crate::policy) revision: Arc<str>,
+    pub(in crate::policy) generation: u64,
+    pub(in crate::policy) subjects: Arc<str>,
     pub(in crate::policy) contact: Option<Arc<str>>,
 }
 
@@ -404,11 +409,18 @@ impl Observed for Refusal {
     fn note(&self, facts: &mut Facts) {
         facts.private = self.private;
         facts.decision = Some((self.verdict.decision, self.verdict.reason));
+        facts.gates = gates_of(self.told.as_deref());
         facts.rule = self.told.as_ref().map(|told| told.id.to_string());
         facts.revision = Some(self.revision.to_string());
+        facts.generation = Some(self.generation);
+        facts.roles = snapshot::roles(&self.subjects);
         facts.decision_cached = self.verdict.cached;
         note_shadow(self.shadow.as_deref(), facts);
     }
+}
+
+fn gates_of(told: Option<&Told>) -> Vec<String> {
+    told.iter().flat_map(|told| &told.gates).map(ToString::to_string).collect()
 }
 
 fn note_shadow(shadow: Option<&Shadow>, facts: &mut Facts) {

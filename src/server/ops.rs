@@ -71,8 +71,9 @@ async fn ready(gateway: web::Data<Gateway>) -> HttpResponse {
 }
 
 /// 200 with what is in force, or 422 with every problem, one a line.
-async fn reload(gateway: web::Data<Gateway>) -> HttpResponse {
+async fn reload(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let gateway = gateway.into_inner();
+    gateway.operated("policy reload", request.peer_addr());
     let (mut answer, text) = match gateway.reload_policy(ReloadSource::Api).await {
         Err(gone) => (HttpResponse::InternalServerError(), format!("{gone}\n")),
         Ok(_) => match gateway.behind() {

@@ -5,6 +5,7 @@
 //! | [`layers`] | a module names only what stands below it; each outside crate has one door |
 //! | [`shape`] | sizes, names, and what is never written |
 //! | [`docs`] | every file says what it is for; documents lead somewhere and give no place away |
+//! | [`events`] | each event of the audit is written, listed and told |
 //! | [`manifest`] | each dependency has a reason and a use; the top level holds what belongs there |
 //!
 //! Every finding of every rule is printed at once, as `file:line: rule: what`. Each rule has a test beside it that
@@ -17,6 +18,7 @@ mod boards;
 mod catalogue;
 mod deploy;
 mod docs;
+mod events;
 mod layers;
 mod manifest;
 mod shape;
@@ -38,6 +40,7 @@ fn the_tree_keeps_every_rule() {
     findings.extend(manifest::findings(&tree));
     findings.extend(alerts::findings(&tree));
     findings.extend(boards::findings(&tree));
+    findings.extend(events::findings(&tree));
     findings.sort();
     let mut listing = String::new();
     for finding in &findings {

@@ -30,6 +30,9 @@ fn denial(time: &str, module: &str, rule: &str) -> Event {
     event.http.as_mut().unwrap().status = 403;
     event.decision = Some(Decision {
         shadow: None,
+        generation: Some(1),
+        gates: Vec::new(),
+        us: Some(3),
         effect: "deny",
         reason: "policy_deny",
         rule: Some(rule.to_owned()),
@@ -43,14 +46,8 @@ fn wrong_password(n: usize) -> Event {
     let mut event = download("2026-10-01T12:00:00.000000Z", "x", "x");
     (event.name, event.outcome) = (Name::AuthFailure, Outcome::Unauthenticated);
     event.source.as_mut().unwrap().ip = String::from("203.0.113.7");
-    event.actor = Some(Actor {
-        id: Some(format!("hmac:{n}")),
-        auth: "ldap",
-        result: "bad_credentials",
-        groups: Vec::new(),
-        gset: None,
-        detail: None,
-    });
+    event.actor =
+        Some(Actor { id: Some(format!("hmac:{n}")), ..Actor::of("ldap", "bad_credentials") });
     (event.resource, event.decision) = (None, None);
     event
 }

@@ -21,6 +21,7 @@ use crate::audit::chain::Chain;
 use crate::audit::encode;
 use crate::audit::event::Event;
 use crate::audit::event::GROUPS;
+use crate::audit::event::Spoken;
 use crate::audit::event::Standing;
 use crate::audit::health::Lost;
 use crate::audit::keeper::Job;
@@ -43,7 +44,7 @@ use crate::tlog::note::Signer;
 /// What a log signs with, whom it tells, and who tidies up behind it.
 pub(in crate::audit::writer) struct Parts {
     pub(in crate::audit::writer) signers: Vec<Signer>,
-    pub(in crate::audit::writer) pseudonyms: Option<Pseudonyms>,
+    pub(in crate::audit::writer) pseudonyms: Pseudonyms,
     pub(in crate::audit::writer) announce: watch::Sender<Option<Arc<str>>>,
     pub(in crate::audit::writer) jobs: mpsc::Sender<Job>,
 }
@@ -166,10 +167,11 @@ impl Log {
         }
         self.last_time = now;
         self.cut_groups(&mut event);
-        if let Some(actor) = &mut event.actor
-            && let Some(pseudonyms) = &self.parts.pseudonyms
-        {
-            actor.id = actor.id.as_deref().map(|id| pseudonyms.of(id));
+        if let Some(actor) = &mut event.actor {
+            actor.roles.truncate(GROUPS);
+            if actor.name == Spoken::Typed || self.settings.config.pseudonymise {
+                actor.id = actor.id.as_deref().map(|id| self.parts.pseudonyms.of(id));
+            }
         }
         let marked = self.marks.mark(&event, now);
         self.push(event, &marked);

@@ -24,6 +24,7 @@ use crate::audit::query::Effort;
 use crate::audit::query::Listener;
 use crate::audit::query::text;
 use crate::audit::segment;
+use crate::audit::slip::Deed;
 use crate::audit::verify;
 use crate::audit::verify::Question;
 use crate::audit::verify::Report;
@@ -89,7 +90,9 @@ impl Export {
         self,
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
-        let (config, directories) = self.places.find(environment)?;
+        let asked = format!("{:?} {}", self.format, self.wanted.told()).to_lowercase();
+        let deed = Deed { name: Name::AuditExport, command: "audit export", asked };
+        let (config, directories) = self.places.find(environment, &deed)?;
         match (&self.control, &self.out) {
             (Some(_), Some(directory)) => self.pack(&config, &directories, directory),
             (_, None) => self.write(&directories, BufWriter::new(std::io::stdout().lock())),

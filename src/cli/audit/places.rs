@@ -15,9 +15,11 @@ use clap::FromArgMatches;
 use crate::audit::filter::Filter;
 use crate::audit::keys;
 use crate::audit::query::Effort;
+use crate::audit::slip::Deed;
 use crate::cli::Failure;
 use crate::cli::Settings;
 use crate::cli::complain;
+use crate::cli::slips;
 use crate::clock::Clock as _;
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -42,16 +44,19 @@ impl Places {
         self.settings.load(environment, Vec::new())
     }
 
-    /// The configuration, and the directories.
+    /// The configuration, and the directories. What is about to be done with a gateway's own log is told to the gateway
+    /// first; a copy elsewhere is nobody's.
     pub(in crate::cli::audit) fn find(
         &self,
         environment: Vec<(String, String)>,
+        deed: &Deed,
     ) -> Result<(Config, Vec<PathBuf>), Failure> {
         let config = self.config(environment)?;
         let mut directories = self.dir.clone();
         if directories.is_empty() {
             directories.push(config.audit.dir.clone());
             directories.extend(config.audit.second_dir.clone());
+            slips::leave(&config, deed);
         }
         if let Some(missing) = directories.iter().find(|directory| !directory.is_dir()) {
             let text = format!(
@@ -92,6 +97,14 @@ pub(in crate::cli::audit) fn believed(
 /// Which records; what is not given does not matter. The options are those that a [`Filter`] declares.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct Wanted(pub(in crate::cli::audit) Filter);
+
+impl Wanted {
+    /// For the record of the question.
+    pub(in crate::cli::audit) fn told(&self) -> String {
+        let given = self.0.given().map(|(name, value)| format!("{name}={value}"));
+        given.collect::<Vec<_>>().join(" ")
+    }
+}
 
 impl Args for Wanted {
     fn augment_args(mut command: Command) -> Command {

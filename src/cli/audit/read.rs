@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::audit::encode::plain;
 use crate::audit::filter::Filter;
+use crate::audit::name::Name;
 use crate::audit::query;
 use crate::audit::query::Effort;
 use crate::audit::query::Listener;
@@ -23,6 +24,7 @@ use crate::audit::report::Gathering;
 use crate::audit::report::Question;
 use crate::audit::report::RECORDS;
 use crate::audit::report::Table;
+use crate::audit::slip::Deed;
 use crate::cli::Failure;
 use crate::cli::audit::places::Places;
 use crate::cli::audit::places::Progress;
@@ -93,7 +95,12 @@ impl Query {
         self,
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
-        let (_, directories) = self.places.find(environment)?;
+        let deed = Deed {
+            name: Name::AuditRead,
+            command: "audit query",
+            asked: format!("{} {}", self.question, self.wanted.told()),
+        };
+        let (_, directories) = self.places.find(environment, &deed)?;
         let filter = self.wanted.0;
         let Some(question) = Question::parse(&self.question) else {
             let mut printer = Printer { json: self.json, failed: None, progress: Progress::new() };
@@ -217,7 +224,9 @@ impl Stats {
         self,
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
-        let (_, directories) = self.places.find(environment)?;
+        let deed =
+            Deed { name: Name::AuditRead, command: "audit stats", asked: self.wanted.told() };
+        let (_, directories) = self.places.find(environment, &deed)?;
         let mut count = Count { counts: BTreeMap::new(), progress: Progress::new() };
         query::scan(&directories, &self.wanted.0, &mut count)?;
         let rows = count
@@ -251,7 +260,8 @@ impl Tail {
         self,
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
-        let (_, directories) = self.places.find(environment)?;
+        let deed = Deed { name: Name::AuditRead, command: "audit tail", asked: String::new() };
+        let (_, directories) = self.places.find(environment, &deed)?;
         let mut seen: BTreeMap<String, u64> = BTreeMap::new();
         let mut first = true;
         loop {
