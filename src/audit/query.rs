@@ -108,7 +108,13 @@ impl Scan<'_> {
     ) -> io::Result<ControlFlow<()>> {
         self.effort.opened += 1;
         for block in blocks {
-            let bytes = index.read_block(segment, *block)?;
+            let bytes = match index.read_block(segment, *block) {
+                // it was compressed meanwhile: in the same blocks
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    Index::open(segment)?.read_block(segment, *block)?
+                }
+                read => read?,
+            };
             if self.lines(&bytes).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
