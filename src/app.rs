@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::app::observe::telemetry;
 use crate::audit::act::Act;
+use crate::audit::desk::Desk;
 use crate::audit::name::Name;
 use crate::audit::name::Outcome;
 use crate::audit::witness::register::Register;
@@ -48,6 +49,7 @@ use crate::fault::chain_text;
 use crate::gateway::Gateway;
 use crate::gateway::Parts;
 use crate::gateway::account::Accounts;
+use crate::gateway::account::happened::Chronicle;
 use crate::gateway::fetch::Fetcher;
 use crate::gateway::fetch::Upstreams;
 use crate::gateway::own::Own;
@@ -96,6 +98,8 @@ pub fn build(
     let telemetry = telemetry(config, exporter, &clock)?;
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let tasks = Tasks::new(runtime.clone(), cores * BLOCKING_PER_CORE, Arc::clone(&telemetry));
+    // before anybody who may have something to tell
+    let (accounts, threads, told) = accounts(config, &clock, &telemetry)?;
     let policy = Arc::new(Policy::none(policy_sources(config)));
     let via = via(config);
     let chain = Arc::new(chain::chain(config, &via, &tasks, &clock)?);
@@ -109,11 +113,8 @@ pub fn build(
     let revocations = Arc::new(Revocations::new(Arc::clone(&clock)));
     let verifier = Verifier::new(tasks.clone());
     let upstreams = if config.cache.offline { Upstreams::Never } else { Upstreams::Asked };
-    let fetcher =
-        Fetcher::new(Arc::clone(&cache), chain, verifier, tasks.clone(), Arc::clone(&telemetry));
-    let fetcher = fetcher.with(upstreams);
-    let (accounts, threads, told) = accounts(config, &clock, &telemetry)?;
-    accounts.administer(settings_read(config));
+    let (kept, counts) = (Arc::clone(&cache), Arc::clone(&telemetry));
+    let fetcher = Fetcher::new(kept, chain, verifier, tasks.clone(), counts).with(upstreams);
     if let Some(link) = link.clone().filter(|_| config.audit.witness == Witness::EachOther) {
         witness(config, link, &accounts, &tasks)?.run(told);
     }
@@ -124,6 +125,7 @@ pub fn build(
         policy,
         fetcher,
         own: Own::new(public_url(config), private, config.sumdb.names.clone()),
+        desk: Arc::new(Desk::new(audit_directories(config), config.telemetry.node.clone())),
         accounts,
         telemetry: Arc::clone(&telemetry),
         via,
@@ -311,6 +313,7 @@ fn identity(
     let settings = &config.identity;
     let tokens = TokenFile::new(settings.tokens_file.clone());
     let tokens = Tokens::open(tokens, Arc::clone(clock)).hearing(revocations);
+    let tokens = tokens.telling(Arc::clone(telemetry));
     let mut methods: Vec<Box<dyn Authenticator>> = vec![Box::new(tokens)];
     if !settings.jwt.is_empty() {
         let jwt = Jwt::new(settings.jwt.clone(), tasks, Arc::clone(clock));
@@ -360,7 +363,10 @@ fn accounts(
     ];
     let log = (config.telemetry.access, config.telemetry.log_format);
     let accounts = Accounts::new(audit, lines, log, Arc::clone(telemetry), Arc::clone(clock));
-    Ok((Arc::new(accounts), threads, told))
+    let accounts = Arc::new(accounts);
+    accounts.administer(settings_read(config));
+    telemetry.listen(Box::new(Chronicle::of(&accounts)));
+    Ok((accounts, threads, told))
 }
 
 /// What makes this node a witness of the others.
@@ -379,6 +385,11 @@ fn witness(
         accounts: Arc::clone(accounts),
         tasks: tasks.clone(),
     })
+}
+
+fn audit_directories(config: &Config) -> Vec<PathBuf> {
+    let audit = &config.audit;
+    std::iter::once(audit.dir.clone()).chain(audit.second_dir.clone()).collect()
 }
 
 /// The record of which settings a start is about: their digest, secrets masked, and the policy's.

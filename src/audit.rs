@@ -10,9 +10,16 @@
 //! [chained](chain), and the leaves of a tree whose signed root is a checkpoint ([`crate::tlog`]); one log per node goes
 //! on across restarts ([`recover`]). [`verify`] names the first record that was changed, removed, moved or added.
 //!
-//! **What it refuses.** While nothing can be written, bodies of private modules and administrative actions are answered 503
+//! A question to a running gateway ([`desk`]) is an answer like others: recorded, with its filters, before it is given.
+//!
+//! What happens apart from answers (a login, a lock, a dependency that goes or comes) is told by whoever sees it
+//! ([`crate::telemetry::happening`]) and recorded once, not with each request. Commands beside a gateway leave a [`slip`].
+//!
+//! **What it refuses.** While nothing can be written, bodies of private modules and answers to operators are 503
 //! (`on_failure = "closed"`); other answers are given and counted as lost (`"open"`), and `audit.gap` says so later. A
-//! refusal is refused in any case. Under pressure best-effort records go first, then public answers, private ones last.
+//! refusal is refused in any case. A policy comes into force all the same, because it may be the wall that must stand now: a
+//! full disk would otherwise keep a revoked right alive. Its record waits in the queue, and stands in the log before whatever
+//! is let in once something can be written again. Under pressure best-effort records go first, then public answers, private ones last.
 //!
 //! **How it fails.** One thread owns sequence, chain and segments ([`writer`]). It tries again each second and keeps what it
 //! has; nobody waits longer than a quarter of a second for it. A full disk gives back a reserve, so that what is under way is
@@ -23,13 +30,17 @@
 //! checkpoint, and sign what leads on from what they signed last.
 //!
 //! **Limits.** Whoever owns the node can write false new records, but cannot change what a checkpoint kept elsewhere covers.
+//! Whoever may read the files and not write beside them leaves no slip; the file system's own audit tells of them. Tokens that
+//! were issued or revoked while no gateway ran are told by the token file alone.
 //! A second sink that hangs, instead of failing, holds up the writer.
 
 pub mod act;
 pub mod chain;
+pub mod desk;
 pub mod encode;
 pub mod event;
 pub mod export;
+pub mod filter;
 pub mod health;
 pub mod index;
 pub mod keeper;
@@ -42,6 +53,7 @@ pub mod recover;
 pub mod report;
 pub mod segment;
 mod sink;
+pub mod slip;
 pub mod verify;
 pub mod witness;
 pub mod writer;
@@ -196,8 +208,12 @@ impl Audit {
 
     /// Reserves a place for the event of an answer that is about to begin; waits a quarter of a second at most.
     pub async fn reserve(&self, class: Class) -> Result<Place, NotAccepting> {
+        self.reserve_until(class, deadline()).await
+    }
+
+    async fn reserve_until(&self, class: Class, until: Instant) -> Result<Place, NotAccepting> {
         let (mode, on_failure) = self.rules.of(class);
-        match self.place(class, Instant::now() + LONGEST_WAIT).await {
+        match self.place(class, until).await {
             Some(place) => Ok(Place(Held::Reserved(place, mode))),
             None if on_failure == FailureMode::Open => Ok(self.lost()),
             None => Err(NotAccepting(self.condition())),
@@ -207,8 +223,31 @@ impl Audit {
     /// Records an event and waits until it is written as its class asks, a quarter of a second at most. In an open class
     /// what could not be written in time is well: it is lost and counted, or written later.
     pub async fn record(&self, class: Class, event: Event) -> Result<(), NotAccepting> {
+        self.record_until(class, event, deadline()).await
+    }
+
+    /// Records that something was decided and reserves the place of what will be said of its end; both within one wait. If the
+    /// decision cannot be recorded, the place is for what is said instead.
+    pub async fn decide(
+        &self,
+        class: Class,
+        event: Event,
+    ) -> Result<Place, (NotAccepting, Option<Place>)> {
+        let until = deadline();
+        let place = self.reserve_until(class, until).await.map_err(|refused| (refused, None))?;
+        match self.record_until(class, event, until).await {
+            Ok(()) => Ok(place),
+            Err(refused) => Err((refused, Some(place))),
+        }
+    }
+
+    async fn record_until(
+        &self,
+        class: Class,
+        event: Event,
+        until: Instant,
+    ) -> Result<(), NotAccepting> {
         let (mode, on_failure) = self.rules.of(class);
-        let until = Instant::now() + LONGEST_WAIT;
         let Some(place) = self.place(class, until).await else {
             if on_failure == FailureMode::Open {
                 self.losses.count();
@@ -249,11 +288,14 @@ impl Audit {
         }
     }
 
-    /// Reserves a place at once or not at all, for an event that no answer waits for.
+    /// Reserves a place at once or not at all, for an event that no answer waits for. That of an administrative action may
+    /// wait in the queue until something can be written again: it stands in the log before whatever was let in after it.
     pub fn reserve_now(&self, class: Class) -> Place {
         let (mode, _) = self.rules.of(class);
         match self.queue.clone().try_reserve_owned() {
-            Ok(place) if self.is_healthy() => Place(Held::Reserved(place, mode)),
+            Ok(place) if self.is_healthy() || class == Class::Admin => {
+                Place(Held::Reserved(place, mode))
+            }
             Ok(_) | Err(_) => self.lost(),
         }
     }
@@ -285,5 +327,77 @@ impl Audit {
     }
 }
 
-/// A longer wait is a failure: nothing hangs because of the audit. What is left of a quarter of a second is for the answer.
+/// Until when somebody may wait who begins now, whatever they wait for.
+fn deadline() -> Instant {
+    Instant::now() + LONGEST_WAIT
+}
+
+/// A longer wait is a failure: nothing hangs because of the audit.
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
+/// In this time a caller has an answer if nothing can be recorded: what is left of it is for the answer itself.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(250);
+const _: () = assert!(LONGEST_WAIT.as_millis() + 50 <= ANSWERED_WITHIN.as_millis());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::name::Name;
+    use crate::audit::name::Outcome;
+    use crate::clock::SystemClock;
+    use crate::telemetry::trace::sampler::Sampler;
+
+    /// An audit whose writer takes nothing out of a queue of some places.
+    fn stuck(places: usize) -> (Audit, mpsc::Receiver<Item>) {
+        let (queue, nobody_reads) = mpsc::channel(places);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let telemetry = Telemetry::new(&[], Sampler::new(0.0), Arc::clone(&clock)).unwrap();
+        let (closed, open) = (FailureMode::Closed, FailureMode::Open);
+        let rules = Rules {
+            private: (Mode::Written, closed),
+            public: (Mode::Written, open),
+            refusal: Mode::Written,
+            admin: Mode::Written,
+        };
+        let (health, telemetry) = (Arc::default(), Arc::new(telemetry));
+        let losses = Arc::new(Losses { health, telemetry, clock });
+        (Audit { queue, rules, losses }, nobody_reads)
+    }
+
+    fn event() -> Event {
+        Event::bare(String::new(), Name::ModuleZip, String::new(), Outcome::Allowed)
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_writer_that_hangs_and_what_is_closed_stays_closed() {
+        let (audit, mut queued) = stuck(2);
+        // the decision waits in the queue, and nobody says that it is written
+        let Err((refused, Some(place))) = audit.decide(Class::Private, event()).await else {
+            panic!("decided although nothing is written");
+        };
+        assert!(refused.to_string().contains("too slow"), "{refused}");
+        place.append(event());
+        // the queue is full: no place, and for what is open a loss that is counted
+        assert!(matches!(audit.decide(Class::Private, event()).await, Err((_, None))));
+        assert!(audit.record(Class::Admin, event()).await.is_err());
+        assert!(audit.record(Class::Refusal, event()).await.is_ok());
+        assert_eq!(audit.losses.health.take_lost().map(|lost| lost.count), Some(1));
+        assert!(
+            queued.try_recv().is_ok() && queued.try_recv().is_ok() && queued.try_recv().is_err()
+        );
+    }
+
+    #[tokio::test]
+    async fn under_pressure_public_answers_give_way_and_administrative_records_wait_for_better_times()
+     {
+        let (audit, _queued) = stuck(10);
+        for _ in 0..8 {
+            audit.reserve_now(Class::Private).append(event());
+        }
+        assert!(matches!(audit.reserve(Class::Public).await.unwrap().0, Held::Lost(_)));
+        assert!(matches!(audit.reserve(Class::Private).await.unwrap().0, Held::Reserved(..)));
+        audit.losses.health.set(Condition::Full);
+        assert!(matches!(audit.reserve_now(Class::Public).0, Held::Lost(_)));
+        assert!(matches!(audit.reserve_now(Class::Admin).0, Held::Reserved(..)));
+        assert!(audit.readiness().is_err());
+    }
+}

@@ -21,6 +21,7 @@ mod metrics;
 mod nodes;
 mod policy;
 mod serve;
+mod slips;
 mod store;
 mod token;
 

@@ -18,7 +18,8 @@
 //! * **A fill outlives its first caller.** It is a task of its own, and everybody who asks meanwhile waits for it.
 //! * **A fault is never a 404**, and nobody hears more of it than its [`Kind`] and a sentence.
 //! * **Every answer has a place in the audit before it begins**, and is accounted once, when it has ended. The body of a
-//!   private module leaves only after the record of its decision is written.
+//!   private module leaves only after the record of its decision is written. Who leaves before there is an answer is
+//!   accounted for as well: an upstream may have been asked for them.
 //!
 //! **How it fails.** See [`respond`] for the only table from kinds to statuses.
 
@@ -26,6 +27,7 @@ pub mod account;
 pub mod fetch;
 pub mod fill;
 mod narrow;
+pub mod operate;
 pub mod own;
 pub mod reload;
 pub mod respond;
@@ -38,6 +40,8 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
 use crate::audit::NotAccepting;
+use crate::audit::desk::Desk;
+use crate::audit::desk::Unanswered;
 use crate::cache::Absence;
 use crate::cache::AbsentStatus;
 use crate::clock::Clock;
@@ -113,6 +117,9 @@ pub enum Error {
     /// The fill died.
     #[error(transparent)]
     Task(#[from] TaskGone),
+    /// The audit was asked in a way it does not answer.
+    #[error(transparent)]
+    Audit(#[from] Unanswered),
     /// One of our own pages was asked in a way it does not understand.
     #[error("{0}")]
     Page(&'static str),
@@ -130,6 +137,7 @@ impl Error {
             Self::Upstream(error) => Some(error),
             Self::Verify(error) => Some(error),
             Self::Task(error) => Some(error),
+            Self::Audit(error) => Some(error),
             Self::Query
             | Self::Page(_)
             | Self::Loop
@@ -199,6 +207,7 @@ impl Observed for Error {
         match self {
             Self::Identity(error) => error.note(facts),
             Self::Policy(refusal) => refusal.note(facts),
+            Self::Audit(error) => error.note(facts),
             _ => {}
         }
     }
@@ -218,6 +227,7 @@ pub struct Gateway {
     policy: Arc<Policy>,
     fetcher: Fetcher,
     own: Own,
+    desk: Arc<Desk>,
     accounts: Arc<Accounts>,
     telemetry: Arc<Telemetry>,
     via: String,
@@ -242,6 +252,8 @@ pub struct Parts {
     pub fetcher: Fetcher,
     /// The gateway's own pages.
     pub own: Own,
+    /// Where operators ask the audit.
+    pub desk: Arc<Desk>,
     /// What happened.
     pub accounts: Arc<Accounts>,
     /// The handle of metrics and records.
@@ -258,7 +270,7 @@ impl Gateway {
     /// A gateway from its stations.
     pub fn new(parts: Parts) -> Self {
         let Parts { identity, routes, policy, fetcher, own, accounts, .. } = parts;
-        let Parts { telemetry, via, clock, tasks, .. } = parts;
+        let Parts { desk, telemetry, via, clock, tasks, .. } = parts;
         let behind = ArcSwapOption::empty();
         let revision = watch::Sender::new(policy.revision());
         Self {
@@ -267,6 +279,7 @@ impl Gateway {
             policy,
             fetcher,
             own,
+            desk,
             accounts,
             telemetry,
             via,
@@ -282,18 +295,16 @@ impl Gateway {
     /// Cancel safety: dropped, because the caller left, it has accounted for that.
     pub async fn serve(&self, head: &Head) -> Admitted {
         let record = self.telemetry.begin(head);
-        let unanswered = self.accounts.unanswered(&record);
+        let pending = self.accounts.pending(&record);
         let reply = match self.journey(head, &record).await {
             Ok(reply) => reply,
             Err(fault) => Reply::fault(&fault, fault.passed_on().as_deref(), &record),
         };
-        let admitted = self.accounts.admit(record, reply).await;
-        unanswered.over();
-        admitted
+        self.accounts.admit(pending, reply).await
     }
 
     async fn journey(&self, head: &Head, record: &Record) -> Result<Reply, Error> {
-        let caller = record.stage(Stage::Identify, self.recognise(head)).await?;
+        let caller = record.stage(Stage::Identify, self.recognise(head, record)).await?;
         let request = record.step(Stage::Parse, || self.parse(head))?;
         let permit = record.step(Stage::Authorize, || self.authorize(caller, request, head))?;
         if let Some(page) = self.own.page(&permit, head, &self.policy)? {
@@ -311,8 +322,12 @@ impl Gateway {
         Ok(Reply::content(&permit, &content, &head.conditions, record))
     }
 
-    async fn recognise(&self, head: &Head) -> Result<Arc<Caller>, Error> {
-        Ok(self.identity.identify(head).await?)
+    async fn recognise(&self, head: &Head, record: &Record) -> Result<Arc<Caller>, Error> {
+        let caller = self.identity.identify(head).await?;
+        if self.identity.begins(&caller, head) {
+            record.note(|facts| facts.session_begins = true);
+        }
+        Ok(caller)
     }
 
     fn authorize(
@@ -364,7 +379,7 @@ impl Gateway {
             facts.fault_text = Some(refused.to_string());
         });
         let reply = Reply::refusal(refused, &record);
-        self.accounts.admit(record, reply).await
+        self.accounts.admit(self.accounts.pending(&record), reply).await
     }
 
     /// Accounts for bytes that never became a head: the transport has answered by itself and closed.

@@ -26,6 +26,7 @@ mod keys;
 pub mod ldap;
 pub mod mtls;
 mod remembered;
+mod sessions;
 pub mod token;
 
 use std::borrow::Cow;
@@ -41,11 +42,13 @@ use crate::identity::caller::Caller;
 use crate::identity::credentials::Credentials;
 use crate::identity::credentials::CredentialsError;
 use crate::identity::mtls::Certificates;
+use crate::identity::sessions::Sessions;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
 use crate::telemetry::observed::Observed;
 use crate::telemetry::record::Facts;
+use crate::telemetry::record::Tried;
 
 /// Why nobody was recognised.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -65,6 +68,8 @@ pub enum IdentityError {
         result: AuthResult,
         /// For the audit; holds no secret.
         detail: String,
+        /// Who they wanted to be, if they said.
+        who: Option<Tried>,
     },
     /// Too many requests, or too many wrong passwords, from one place.
     #[error("too many requests or failures from this source")]
@@ -140,6 +145,9 @@ impl Observed for IdentityError {
             Self::Credentials(error) => Some(error.to_string()),
             Self::Missing | Self::Throttled => None,
         };
+        if let Self::Refused { who, .. } = self {
+            facts.tried.clone_from(who);
+        }
     }
 }
 
@@ -160,6 +168,7 @@ pub struct Identity {
     authenticators: Vec<Box<dyn Authenticator>>,
     rates: Rates,
     certificates: Certificates,
+    sessions: Sessions,
     telemetry: Arc<Telemetry>,
 }
 
@@ -187,12 +196,23 @@ impl Identity {
     ) -> Self {
         let Door { anonymous, jwt_user_names, source_rate, caller_rate, certificates } = door;
         let rates = Rates::new(source_rate, caller_rate);
-        Self { anonymous, jwt_user_names, authenticators, rates, certificates, telemetry }
+        let sessions = Sessions::default();
+        Self { anonymous, jwt_user_names, authenticators, rates, certificates, sessions, telemetry }
     }
 
     /// Forgets the rates of whoever has been quiet; called now and then.
     pub fn forget(&self) {
         self.rates.forget();
+    }
+
+    /// Looks at what may have changed although nobody showed a proof. Blocking.
+    pub fn look(&self) {
+        self.authenticators.iter().for_each(|authenticator| authenticator.look());
+    }
+
+    /// Whether a session begins with this request: the first from this source, with this proof, in an hour.
+    pub fn begins(&self, caller: &Caller, head: &Head) -> bool {
+        !caller.is_anonymous() && self.sessions.begins(caller, head.peer.address.ip())
     }
 
     /// Recognises the caller of a request.
@@ -239,6 +259,6 @@ impl Identity {
         }
         let (method, result) = (AuthMethod::Unknown, AuthResult::BadCredentials);
         let detail = "no configured method takes this shape".to_owned();
-        Err(IdentityError::Refused { method, result, detail })
+        Err(IdentityError::Refused { method, result, detail, who: None })
     }
 }

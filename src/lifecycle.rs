@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
@@ -116,6 +117,7 @@ fn start_upkeep(app: &App) {
     let _service = app.tasks.run("upkeep", async move {
         while !stop.is_cancelled() {
             upkeep.telemetry().page().upkeep();
+            upkeep.keep().await;
             let _woken = tokio::time::timeout(UPKEEP, stop.cancelled()).await;
         }
     });
@@ -152,29 +154,36 @@ async fn serve(
         drain: config.server.drain,
     };
     let modules = server::listen(bound.modules, acceptor.as_ref(), &shared, &settings)?;
-    let ops = server::ops::listen(bound.ops, &app.gateway)?;
+    let ops = server::ops::listen(bound.ops, &shared)?;
     start_upkeep(app);
     watch::start(config, app)?;
+    // whoever is told that we are ready may tell us to stop at once
+    let stops = Stops::listen()?;
     ready(&bound.listening);
-    run_until_stopped(modules, ops, config).await
+    run_until_stopped(modules, ops, stops, config.server.drain).await
 }
 
 /// Serves until a signal; then drains, or stops at once at a second one.
-async fn run_until_stopped(modules: Server, ops: Server, config: &Config) -> anyhow::Result<()> {
+async fn run_until_stopped(
+    modules: Server,
+    ops: Server,
+    mut stops: Stops,
+    drain: Duration,
+) -> anyhow::Result<()> {
     let (handle, ops_handle) = (modules.handle(), ops.handle());
     tokio::pin!(modules);
     tokio::pin!(ops);
     tokio::select! {
         ended = &mut modules => return ended.context("the module listeners ended"),
         ended = &mut ops => return ended.context("the operations listener ended"),
-        stopped = stop_signal() => stopped?,
+        () = stops.next() => {}
     }
-    tracing::info!(drain = ?config.server.drain, "stopping: requests under way are finished");
+    tracing::info!(?drain, "stopping: requests under way are finished");
     // a server stops only while it is polled; probes and metrics are answered until the last request is
     let drained = async { tokio::join!(handle.stop(true), &mut modules) };
     tokio::select! {
         _stopped = drained => {}
-        again = stop_signal() => again.map(|()| tracing::warn!("stopping at once"))?,
+        () = stops.again() => {}
         ended = &mut ops => return ended.context("the operations listener ended"),
     }
     let _stopped = tokio::join!(ops_handle.stop(false), &mut ops);
@@ -187,14 +196,31 @@ fn bind(key: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener>
     })
 }
 
-async fn stop_signal() -> std::io::Result<()> {
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// SIGINT and SIGTERM, heard from its making on.
+#[derive(Debug)]
+struct Stops {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stops {
+    fn listen() -> std::io::Result<Self> {
+        let (interrupt, terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate })
     }
-    Ok(())
+
+    async fn again(&mut self) {
+        self.next().await;
+        tracing::warn!("stopping at once");
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 /// Fills nobody waits for any more may end, or be cut off: they leave nothing half.

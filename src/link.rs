@@ -41,6 +41,8 @@ use crate::link::wire::Connection;
 use crate::link::wire::Door;
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
+use crate::telemetry::happening::Happening;
+use crate::telemetry::happening::What;
 use crate::telemetry::labels::RedisGroup;
 use crate::telemetry::labels::RedisResult;
 
@@ -177,23 +179,40 @@ impl RedisLink {
     /// Keeps the link up until the gateway stops.
     pub async fn keep(self, tasks: Tasks) {
         let (stop, mut pause) = (tasks.stop().clone(), FIRST_PAUSE);
+        let mut told_down = false;
         while !stop.is_cancelled() {
             match self.connect().await {
                 Ok(()) => {
                     self.is_back();
+                    if std::mem::take(&mut told_down) {
+                        self.tell(Happening::new(What::DependencyUp, "redis"));
+                    }
                     pause = FIRST_PAUSE;
                     self.watch(&tasks).await;
+                    if !stop.is_cancelled() {
+                        told_down = true;
+                        let lost = Happening::new(What::DependencyDown, "redis");
+                        self.tell(lost.because("the connection was lost"));
+                    }
                 }
                 Err(error) => {
                     // of several failures in a row only the first is told
                     if pause == FIRST_PAUSE {
                         tracing::warn!(event_name = "redis_lost", %error, "going on without Redis");
                     }
+                    if !std::mem::replace(&mut told_down, true) {
+                        let down = Happening::new(What::DependencyDown, "redis");
+                        self.tell(down.because(&error));
+                    }
                     let _woken = timeout(pause, stop.cancelled()).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
         }
+    }
+
+    fn tell(&self, happening: Happening) {
+        self.0.telemetry.tell(happening);
     }
 
     fn is_back(&self) {

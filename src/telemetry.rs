@@ -21,6 +21,7 @@
 pub mod buckets;
 pub mod exemplars;
 pub mod family;
+pub mod happening;
 pub mod labels;
 pub mod log;
 pub mod metrics;
@@ -39,6 +40,8 @@ use metrics_exporter_prometheus::BuildError;
 
 use crate::clock::Clock;
 use crate::head::Head;
+use crate::telemetry::happening::Ear;
+use crate::telemetry::happening::Happening;
 use crate::telemetry::labels::Attempt;
 use crate::telemetry::labels::Exported;
 use crate::telemetry::labels::Sampling;
@@ -60,6 +63,7 @@ pub struct Telemetry {
     metrics: Metrics,
     upstreams: Vec<(String, UpstreamMetrics)>,
     redis: OnceLock<RedisMetrics>,
+    ear: OnceLock<Box<dyn Ear>>,
     page: Page,
     sampler: Sampler,
     exporter: Option<Exporter>,
@@ -77,8 +81,8 @@ impl Telemetry {
         let (metrics, each, page) = metrics::install(upstreams)?;
         let upstreams = upstreams.iter().cloned().zip(each).collect();
         metrics.memory_limit.set((), process::memory_limit_bytes().unwrap_or_default());
-        let (redis, exporter, late) = (OnceLock::new(), None, None);
-        Ok(Self { metrics, upstreams, redis, page, sampler, exporter, late, clock })
+        let (redis, ear, exporter, late) = (OnceLock::new(), OnceLock::new(), None, None);
+        Ok(Self { metrics, upstreams, redis, ear, page, sampler, exporter, late, clock })
     }
 
     /// The same, with the pipeline that sampled spans leave through.
@@ -110,6 +114,18 @@ impl Telemetry {
     /// The metrics of a Redis, which stand on the page from the first call on.
     pub fn redis(&self) -> &RedisMetrics {
         self.redis.get_or_init(|| self.page.redis())
+    }
+
+    /// Says who hears of what happens from now on; the first one who does stays.
+    pub fn listen(&self, ear: Box<dyn Ear>) {
+        let _taken = self.ear.set(ear);
+    }
+
+    /// Tells whoever listens of something that happened.
+    pub fn tell(&self, happening: Happening) {
+        if let Some(ear) = self.ear.get() {
+            ear.hear(happening);
+        }
     }
 
     /// The page of metrics.

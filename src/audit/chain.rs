@@ -98,6 +98,14 @@ pub fn seq(line: &[u8]) -> Option<u64> {
     std::str::from_utf8(rest.get(..digits)?).ok()?.parse().ok()
 }
 
+/// Whether a line is a record of the audit about itself, by its place: number, time and event stand first, and a time has
+/// always the same length. For a quick look at a line that was found to be what it was.
+pub fn is_own(line: &[u8]) -> bool {
+    let Some(rest) = line.strip_prefix(b"{\"v\":1,\"seq\":") else { return false };
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    rest.get(digits + BEFORE_EVENT..).is_some_and(|event| event.starts_with(b"audit."))
+}
+
 /// The event name of a line, as it stands; for a quick look before anything is decoded.
 pub fn event(line: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(line).ok()?;
@@ -106,12 +114,28 @@ pub fn event(line: &[u8]) -> Option<&str> {
 }
 
 const MEMBER: &[u8] = b",\"chain\":\"";
+/// What stands between the number and the event's name: the time's member, its 27 letters, the event's member.
+const BEFORE_EVENT: usize = b",\"time\":\"".len() + 27 + b"\",\"event\":\"".len();
 /// The member, 43 letters, a quote and a brace.
 const END_BYTES: usize = MEMBER.len() + 43 + 2;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_of_the_audit_itself_is_told_by_its_place() {
+        let line = |event: &str| {
+            let time = crate::clock::rfc3339_micros(std::time::SystemTime::UNIX_EPOCH);
+            let line =
+                format!("{{\"v\":1,\"seq\":184467,\"time\":\"{time}\",\"event\":\"{event}\"}}");
+            line.into_bytes()
+        };
+        assert!(is_own(&line("audit.gap")));
+        for other in [line("module.zip"), line("x\",\"event\":\"audit.gap"), b"{}".to_vec()] {
+            assert!(!is_own(&other));
+        }
+    }
 
     #[test]
     fn a_sealed_line_is_followed_and_a_changed_one_is_not() {

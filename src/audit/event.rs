@@ -144,7 +144,8 @@ impl Event {
         let short = |text: &mut String| *text = cut(text, SHORT_BYTES);
         if let Some(actor) = &mut self.actor {
             actor.groups.truncate(GROUPS / 4);
-            actor.groups.iter_mut().for_each(short);
+            actor.roles.truncate(GROUPS / 4);
+            actor.groups.iter_mut().chain(&mut actor.roles).for_each(short);
             actor.detail.iter_mut().for_each(short);
         }
         if let Some(resource) = &mut self.resource {
@@ -215,28 +216,54 @@ pub struct Actor {
     pub auth: &'static str,
     /// What became of the proof.
     pub result: &'static str,
+    /// What kind of proof stands behind the name: person, workload, bearer, operator or anonymous.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'static str>,
     /// Their groups, 32 at most once it is written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
     /// The digest of all their groups, if they have more than 32.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gset: Option<String>,
+    /// The roles that the policy made of them, 32 at most once it is written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
     /// Token name, expiry, issuer; or why the proof was refused. Never a secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Whose name it is.
+    #[serde(skip)]
+    pub name: Spoken,
+}
+
+/// Whose name a record carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoken {
+    /// A principal's.
+    Known,
+    /// Somebody typed it, and it may be anything, a password too: it is written as a keyed hash.
+    Typed,
 }
 
 impl Actor {
-    /// Somebody who acted on the gateway, known by name.
-    pub fn operator(principal: String) -> Self {
+    /// Somebody whose proof came to a result, and nothing more is known of them.
+    pub const fn of(auth: &'static str, result: &'static str) -> Self {
         Self {
-            id: Some(principal),
-            auth: "operator",
-            result: "ok",
+            id: None,
+            auth,
+            result,
+            kind: None,
             groups: Vec::new(),
             gset: None,
+            roles: Vec::new(),
             detail: None,
+            name: Spoken::Known,
         }
+    }
+
+    /// Somebody who acted on the gateway, known by name.
+    pub fn operator(principal: String) -> Self {
+        Self { id: Some(principal), kind: Some("operator"), ..Self::of("operator", "ok") }
     }
 }
 
@@ -286,11 +313,20 @@ pub struct Decision {
     /// The policy's revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
+    /// Which policy since the start it is, the first being 1.
+    #[serde(rename = "gen", skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
     /// Whether the decision was remembered.
     pub cached: bool,
+    /// The conditions of the rule, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<String>,
     /// What a candidate policy would have said, if it differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Shadow>,
+    /// Microseconds it took to decide.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub us: Option<u64>,
 }
 
 /// The word of a candidate policy, which decided nothing.

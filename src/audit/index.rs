@@ -11,6 +11,7 @@ use std::io::BufRead;
 use std::io::Read as _;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -46,6 +47,13 @@ pub struct Head {
     pub packed: bool,
     /// How many keys follow.
     pub keys: u64,
+}
+
+impl Head {
+    /// The file that its blocks stand in.
+    fn records(&self, segment: &Segment) -> PathBuf {
+        if self.packed { segment.packed() } else { segment.plain() }
+    }
 }
 
 /// An open index.
@@ -96,10 +104,14 @@ impl Index {
         let head: Head = serde_json::from_slice(&line)?;
         let start = line.len() as u64;
         let whole = file.metadata()?.len() == start + head.keys * entry_bytes(head.blocks.len());
-        if head.v == VERSION && whole {
+        // one that was made while the segment was being compressed may be about a file that is gone
+        if head.v == VERSION && whole && head.records(segment).exists() {
             return Ok(Self { head, file, start });
         }
-        Err(io::Error::new(io::ErrorKind::InvalidData, "the index is of another version, or cut"))
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the index is of another version, cut, or of another file",
+        ))
     }
 
     /// The blocks that hold a key: one bit each, the lowest first; `None` if none does.
@@ -128,7 +140,7 @@ impl Index {
             io::Error::new(io::ErrorKind::InvalidData, "the index names a block that is not there")
         };
         let (offset, len) = *self.head.blocks.get(block).ok_or_else(missing)?;
-        let path = if self.head.packed { segment.packed() } else { segment.plain() };
+        let path = self.head.records(segment);
         let mut bytes = vec![0; usize::try_from(len).map_err(|_| missing())?];
         File::open(path)?.read_exact_at(&mut bytes, offset)?;
         if self.head.packed {
@@ -216,7 +228,9 @@ fn note_block(block: &[u8], number: usize, head: &mut Head, keys: &mut BTreeMap<
 }
 
 fn write(segment: &Segment, head: &Head, keys: &BTreeMap<u64, Vec<usize>>) -> io::Result<()> {
-    let staged = segment.directory.join(format!("{}.idx-staged", segment.stem));
+    // the keeper, a question and a command may make it at the same time
+    let name = format!("{}.idx-{}", segment.stem, uuid::Uuid::now_v7().simple());
+    let staged = segment.directory.join(name);
     let mut file = io::BufWriter::new(File::create(&staged)?);
     serde_json::to_writer(&mut file, head)?;
     file.write_all(b"\n")?;

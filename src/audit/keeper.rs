@@ -34,10 +34,10 @@ use crate::config::audit::Packing;
 /// What the writer asks of the keeper.
 #[derive(Debug, Clone, Copy)]
 pub enum Job {
-    /// Index and compress every segment but the one that begins with this record, and remove old ones.
+    /// Index and compress every segment before the one that begins with this record, and remove old ones.
     Tidy {
-        /// The segment being written.
-        except: u64,
+        /// The first record of the segment being written. By the time this is read another one may be, which begins later.
+        before: u64,
     },
 }
 
@@ -51,21 +51,20 @@ pub(in crate::audit) struct Keeper {
 
 impl Keeper {
     pub(in crate::audit) fn run(self) {
-        while let Ok(Job::Tidy { except }) = self.work.recv() {
+        while let Ok(Job::Tidy { before }) = self.work.recv() {
             let config = &self.settings.config;
             let directories = [Some(&config.dir), config.second_dir.as_ref()];
             for directory in directories.into_iter().flatten() {
-                if let Err(error) = self.tidy(directory, except) {
+                if let Err(error) = self.tidy(directory, before) {
                     tracing::error!(%error, dir = %directory.display(), "closed audit segments could not be tidied");
                 }
             }
         }
     }
 
-    fn tidy(&self, directory: &Path, except: u64) -> io::Result<()> {
+    fn tidy(&self, directory: &Path, before: u64) -> io::Result<()> {
         for segment in segment::list(directory)? {
-            let is_ours = segment.node == self.settings.node && segment.first != except;
-            if is_ours && segment.is_there() {
+            if is_closed(&segment, &self.settings.node, before) && segment.is_there() {
                 close(&segment, self.settings.config.packing)?;
                 self.retire(&segment)?;
             }
@@ -114,6 +113,11 @@ impl Keeper {
         }
         Ok(())
     }
+}
+
+/// Whether a node writes no more into a segment. Numbers go on across starts, so what begins earlier is older.
+fn is_closed(segment: &Segment, node: &str, before: u64) -> bool {
+    segment.node == node && segment.first < before
 }
 
 /// Gives a closed segment its index, and compresses it. What is done already is left alone.
@@ -175,3 +179,17 @@ pub fn digest(path: &Path) -> io::Result<String> {
 
 /// A tenth of the size at a gigabyte in two seconds.
 const LEVEL: i32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_that_was_begun_since_the_keeper_was_told_is_left_alone() {
+        let segment = |node, first| Segment::new(Path::new("d"), node, &"0191".repeat(8), first);
+        assert!(is_closed(&segment("gw", 1), "gw", 68));
+        for open in [segment("gw", 68), segment("gw", 135), segment("other", 1)] {
+            assert!(!is_closed(&open, "gw", 68), "{open:?}");
+        }
+    }
+}

@@ -90,13 +90,17 @@ names! {
     LdapFailover = 306 "ldap.failover",
     /// A directory's breaker opened or closed.
     LdapBreaker = 307 "ldap.breaker",
+    /// An upstream or Redis is left alone after failures, or cannot be reached.
+    DependencyDown = 308 "dependency.down",
+    /// An upstream or Redis is back.
+    DependencyUp = 309 "dependency.up",
     /// A policy came into force.
     PolicyActivate = 401 "policy.activate",
     /// A policy was refused, and the old one stays.
     PolicyReject = 402 "policy.reject",
     /// A shadow policy became the policy.
     PolicyPromote = 403 "policy.promote",
-    /// A policy action was refused to somebody.
+    /// An emergency deny came into force, or is over.
     PolicyDeny = 404 "policy.deny",
     /// The configuration was read.
     ConfigReload = 405 "config.reload",

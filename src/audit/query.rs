@@ -4,98 +4,16 @@
 //! blocks that have it. The segment being written, and one whose index cannot be made, are read whole.
 
 use std::io;
-use std::io::BufRead as _;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::audit::filter::Filter;
+use crate::audit::index;
 use crate::audit::index::Index;
-use crate::audit::index::Key;
 use crate::audit::segment::Segment;
 use crate::audit::verify;
-
-/// Which records are wanted; what is not given does not matter.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// The principal, as it is written.
-    pub actor: Option<String>,
-    /// The module path; with `/...` at its end, everything below it too.
-    pub module: Option<String>,
-    /// The version.
-    pub version: Option<String>,
-    /// The policy's word: allow, deny, absent, error.
-    pub decision: Option<String>,
-    /// The rule that decided.
-    pub rule: Option<String>,
-    /// The address of the peer.
-    pub source: Option<String>,
-    /// The event, or a group of them such as `module.`.
-    pub event: Option<String>,
-    /// What came of it.
-    pub outcome: Option<String>,
-    /// The record's id.
-    pub id: Option<String>,
-    /// No earlier than this: RFC 3339 in UTC with microseconds.
-    pub from: Option<String>,
-    /// Earlier than this.
-    pub to: Option<String>,
-}
-
-impl Filter {
-    /// Whether a record is wanted.
-    pub fn wants(&self, record: &Value) -> bool {
-        let is = |wanted: &Option<String>, path: &str| match wanted {
-            None => true,
-            Some(wanted) => text(record, path) == Some(wanted),
-        };
-        let time = text(record, "/time").unwrap_or_default();
-        let event = text(record, "/event").unwrap_or_default();
-        self.from.as_deref().is_none_or(|from| time >= from)
-            && self.to.as_deref().is_none_or(|to| time < to)
-            && is(&self.actor, "/actor/id")
-            && self.wants_module(text(record, "/resource/module"))
-            && is(&self.version, "/resource/version")
-            && is(&self.decision, "/decision/effect")
-            && is(&self.rule, "/decision/rule")
-            && is(&self.source, "/source/ip")
-            && self.event.as_deref().is_none_or(|wanted| {
-                event == wanted || (wanted.ends_with('.') && event.starts_with(wanted))
-            })
-            && is(&self.outcome, "/outcome")
-            && is(&self.id, "/id")
-    }
-
-    fn wants_module(&self, module: Option<&str>) -> bool {
-        let Some(wanted) = &self.module else { return true };
-        let Some(module) = module else { return false };
-        match wanted.strip_suffix("/...") {
-            None => module == wanted,
-            Some(above) => {
-                let below = module.strip_prefix(above);
-                below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            }
-        }
-    }
-
-    /// What an index can find.
-    fn keys(&self) -> Vec<Key<'_>> {
-        let module = self.module.as_deref().filter(|module| !module.ends_with("/..."));
-        [self.actor.as_deref().map(Key::Actor), module.map(Key::Module)]
-            .into_iter()
-            .flatten()
-            .collect()
-    }
-
-    /// Texts that a wanted line holds as they are, so that most lines need not be decoded.
-    fn needles(&self) -> Vec<String> {
-        let quoted = |text: &String| serde_json::to_string(text).ok();
-        let plain = |text: &&String| text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
-        let exact = [&self.actor, &self.version, &self.rule, &self.id].into_iter().flatten();
-        let module = self.module.iter().filter(|module| !module.ends_with("/..."));
-        exact.chain(module).filter(plain).filter_map(quoted).collect()
-    }
-}
 
 /// The text at a place of a record.
 pub fn text<'a>(record: &'a Value, path: &str) -> Option<&'a str> {
@@ -117,8 +35,10 @@ pub struct Effort {
 pub trait Listener {
     /// A wanted record: decoded, and as its line.
     fn record(&mut self, record: &Value, line: &str) -> ControlFlow<()>;
-    /// What was read so far, now and then.
-    fn progress(&mut self, _effort: Effort) {}
+    /// What was read so far, after each mebibyte or so; the listener may have enough.
+    fn progress(&mut self, _effort: Effort) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
 }
 
 /// Gives every wanted record of some directories to a listener: node by node, in order of sequence number.
@@ -188,31 +108,41 @@ impl Scan<'_> {
     ) -> io::Result<ControlFlow<()>> {
         self.effort.opened += 1;
         for block in blocks {
-            let bytes = index.read_block(segment, *block)?;
-            for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                if self.line(line).is_break() {
-                    return Ok(ControlFlow::Break(()));
+            let bytes = match index.read_block(segment, *block) {
+                // it was compressed meanwhile: in the same blocks
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    Index::open(segment)?.read_block(segment, *block)?
                 }
+                read => read?,
+            };
+            if self.lines(&bytes).is_break() {
+                return Ok(ControlFlow::Break(()));
             }
-            self.listener.progress(self.effort);
         }
         Ok(ControlFlow::Continue(()))
     }
 
     fn whole(&mut self, segment: &Segment) -> io::Result<ControlFlow<()>> {
         self.effort.opened += 1;
-        let (mut lines, mut line) = (segment.open()?, Vec::with_capacity(1024));
+        let (mut records, mut block) = (segment.open()?, Vec::new());
         loop {
-            line.clear();
-            // half a line at the end is still being written
-            if lines.read_until(b'\n', &mut line)? == 0 || line.pop() != Some(b'\n') {
-                self.listener.progress(self.effort);
+            block.clear();
+            // half a line at the end is still being written, and left out
+            index::read_block(&mut records, &mut block)?;
+            if block.is_empty() {
                 return Ok(ControlFlow::Continue(()));
             }
-            if self.line(&line).is_break() {
+            if self.lines(&block).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
+    }
+
+    fn lines(&mut self, block: &[u8]) -> ControlFlow<()> {
+        for line in block.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            self.line(line)?;
+        }
+        self.listener.progress(self.effort)
     }
 
     fn line(&mut self, line: &[u8]) -> ControlFlow<()> {
@@ -229,46 +159,6 @@ impl Scan<'_> {
             self.listener.record(&record, line)
         } else {
             ControlFlow::Continue(())
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_filter_wants_what_fits_in_every_respect() {
-        let record = json!({
-            "time": "2026-10-01T12:00:00.000000Z", "event": "module.zip", "outcome": "allowed",
-            "actor": {"id": "user:token:alice"}, "source": {"ip": "10.1.2.3"},
-            "resource": {"module": "corp.example/a/b", "version": "v1.0.0"},
-            "decision": {"effect": "allow", "rule": "r1"},
-        });
-        let of = |change: &dyn Fn(&mut Filter)| {
-            let mut filter = Filter::default();
-            change(&mut filter);
-            filter.wants(&record)
-        };
-        let some = |text: &str| Some(text.to_owned());
-        assert!(of(&|_| ()));
-        assert!(of(&|f| f.module = some("corp.example/a/...")));
-        assert!(of(&|f| f.module = some("corp.example/a/b/...")));
-        assert!(!of(&|f| f.module = some("corp.example/a")));
-        assert!(!of(&|f| f.module = some("corp.example/a/bb/...")));
-        assert!(of(&|f| f.event = some("module.")) && !of(&|f| f.event = some("module")));
-        assert!(of(&|f| f.from = some("2026-10-01")) && !of(&|f| f.to = some("2026-10-01")));
-        for wrong in ["actor", "version", "rule", "source", "decision", "outcome"] {
-            assert!(!of(&|f| match wrong {
-                "actor" => f.actor = some("x"),
-                "version" => f.version = some("x"),
-                "rule" => f.rule = some("x"),
-                "source" => f.source = some("x"),
-                "decision" => f.decision = some("x"),
-                _ => f.outcome = some("x"),
-            }));
         }
     }
 }

@@ -9,35 +9,72 @@ use serde_json::Value;
 
 use crate::audit::query::text;
 
-/// A question that has a report of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Question {
+/// Declares the questions: the word for each, and what it asks.
+macro_rules! questions {
+    ($($(#[doc = $doc:literal])+ $name:ident $text:literal),+ $(,)?) => {
+        /// A question that has a report of its own.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Question { $($(#[doc = $doc])+ $name),+ }
+
+        impl Question {
+            /// Every question, in the order of help texts.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// Its word, on the command line and as a parameter.
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$name => $text),+ }
+            }
+
+            /// What it asks: a sentence.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+)),+ }
+            }
+        }
+    };
+}
+
+questions! {
     /// Who downloaded what, when.
-    Downloads,
+    Downloads "downloads",
     /// Refusals of the policy by rule, families counted once, ancestors and repeats left out.
-    Denials,
-    /// Which policy was in force, and who was allowed what under it.
-    Access,
+    Denials "denials",
+    /// Which policy was in force (to a time), and who was allowed what under it.
+    Access "access",
     /// What some people did, by a list of principals.
-    Leavers,
+    Leavers "leavers",
     /// The first access of each principal to each private module.
-    Firsts,
+    Firsts "firsts",
     /// Failed logins by source; many names from one source are a spray.
-    Logins,
+    Logins "logins",
     /// Changes of policy, configuration, tokens and cache.
-    Changes,
+    Changes "changes",
     /// Who has a version, with the first and the last time.
-    Holders,
+    Holders "holders",
     /// How many different private modules each principal took in an hour, the most first.
-    Spread,
+    Spread "spread",
     /// Private modules at night and on weekends, UTC.
-    OffHours,
+    OffHours "off-hours",
     /// One proof of identity from several networks.
-    Networks,
-    /// When each rule was last used, the longest unused first.
-    Unused,
+    Networks "networks",
+    /// When each rule was last used, the longest unused first; a list names rules that may never have been.
+    Unused "unused",
     /// Gaps, starts and stops.
-    Gaps,
+    Gaps "gaps",
+}
+
+/// The word that asks for the records themselves, which is no question with a report.
+pub const RECORDS: &str = "records";
+
+impl Question {
+    /// The question with this word, if there is one.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|question| question.text() == text)
+    }
+
+    /// Whether it cannot be answered without a list.
+    pub const fn needs_list(self) -> bool {
+        matches!(self, Self::Leavers)
+    }
 }
 
 /// A table.
@@ -47,6 +84,16 @@ pub struct Table {
     pub columns: &'static [&'static str],
     /// Its rows.
     pub rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// Its rows, each with the names of its columns.
+    pub fn objects(&self) -> impl Iterator<Item = Value> {
+        self.rows.iter().map(|row| {
+            let cells = self.columns.iter().zip(row);
+            cells.map(|(name, cell)| ((*name).to_owned(), Value::from(cell.as_str()))).collect()
+        })
+    }
 }
 
 /// Gathers the answer to a question, record by record.
@@ -69,6 +116,16 @@ impl Gathering {
     /// For a question; `list` holds principals or rules, one each, where it needs them.
     pub fn new(question: Question, list: BTreeSet<String>) -> Self {
         Self { question, list, groups: BTreeMap::new() }
+    }
+
+    /// How many rows there are by now.
+    pub fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Whether nothing was found by now.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
     }
 
     /// Takes a record into account.

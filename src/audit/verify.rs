@@ -281,9 +281,7 @@ impl Walk {
         }
         self.report.records += 1;
         self.report.last = next;
-        let is_own =
-            line.get(..OWN_WITHIN).unwrap_or(line).windows(OWN.len()).any(|part| part == OWN);
-        if is_own {
+        if chain::is_own(line) {
             self.listen(line, next);
         }
         None
@@ -438,8 +436,5 @@ fn detail(line: &[u8], member: &str) -> Option<String> {
     Some(record.get("detail")?.get(member)?.as_str()?.to_owned())
 }
 
-const OWN: &[u8] = b"\"event\":\"audit.";
-/// The event's name stands behind number and time.
-const OWN_WITHIN: usize = 96;
 /// Progress is told about this often.
 const PROGRESS_BYTES: u64 = 64 << 20;

@@ -75,11 +75,7 @@ pub fn start(
     let (queue, events) = mpsc::channel(QUEUE_EVENTS);
     let health = Arc::new(Health::default());
     let signers = keys::signers(&settings.config.key_file, &settings.origin())?;
-    let pseudonyms = settings
-        .config
-        .pseudonymise
-        .then(|| Pseudonyms::open(&keys::pseudonym_file(&settings.config.key_file)))
-        .transpose()?;
+    let pseudonyms = Pseudonyms::open(&keys::pseudonym_file(&settings.config.key_file))?;
     let (tell, told) = mpsc::channel(STEPS);
     let (jobs, work) = std::sync::mpsc::channel();
     let keeper = keeper::Keeper { settings: settings.clone(), audit: queue.downgrade(), work };

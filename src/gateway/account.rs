@@ -1,5 +1,6 @@
 //! The end of a request: one account is made of its record, for audit, metrics, trace and log, so the four agree.
 
+pub mod happened;
 mod told;
 
 use std::net::SocketAddr;
@@ -129,38 +130,50 @@ impl Accounts {
         Self { audit, lines, log, telemetry, clock }
     }
 
-    /// Stands for a request that has no answer yet.
-    pub fn unanswered(self: &Arc<Self>, record: &Record) -> Unanswered {
-        Unanswered(Some((Arc::clone(self), record.clone())))
+    /// Accounts for a request even if its caller leaves before there is an answer: hold on to it until there is one.
+    pub fn pending(self: &Arc<Self>, record: &Record) -> Pending {
+        Pending { accounts: Arc::clone(self), record: record.clone(), state: State::Open }
     }
 
     /// Gives an answer its place in the audit; without a place it becomes 503, unless it is a refusal.
-    pub async fn admit(self: &Arc<Self>, record: Record, reply: Reply) -> Admitted {
+    pub async fn admit(self: &Arc<Self>, mut pending: Pending, reply: Reply) -> Admitted {
+        let record = pending.record.clone();
+        if record.facts().session_begins {
+            let session = Account::before(&record, reply.code).session();
+            self.audit.reserve_now(Class::Public).append(session);
+        }
         let admitted = match class(&record, &reply) {
             Class::Refusal => {
                 let event = Account::before(&record, reply.code).event(Phase::Refused);
+                pending.state = State::Recorded;
                 self.refused(event).await;
                 Ok(None)
             }
-            Class::Private => self.decided(&record, &reply).await.map(Some),
-            Class::Public | Class::Admin => self.audit.reserve(Class::Public).await.map(Some),
+            class @ (Class::Private | Class::Admin) => {
+                self.decided(class, &record, &reply).await.map(Some)
+            }
+            Class::Public => {
+                let place = self.audit.reserve(Class::Public).await;
+                place.map(Some).map_err(|refused| (refused, None))
+            }
         };
         let (place, reply) = match admitted {
             Ok(place) => (place, reply),
-            Err(refused) => {
+            Err((refused, place)) => {
                 record.note(|facts| facts.fault = Some(refused.kind()));
                 let reply = Reply::fault(&refused, None, &record);
-                (Some(self.audit.reserve_now(Class::Public)), reply)
+                (Some(place.unwrap_or_else(|| self.audit.reserve_now(Class::Public))), reply)
             }
         };
-        let expected = match record.method() {
+        pending.state = State::Answered;
+        let length = match record.method() {
             Method::Get => reply.body.len().unwrap_or(0),
             Method::Head => 0,
         };
         let closer = Closer {
             open: Some(Open { accounts: Arc::clone(self), record, place }),
             code: reply.code,
-            expected,
+            expected: length,
             sent: 0,
         };
         Admitted { reply, closer }
@@ -175,19 +188,17 @@ impl Accounts {
         let _written = self.audit.record(Class::Refusal, event).await;
     }
 
-    /// The body of a private module leaves only after the decision is written, and with a place for its end.
-    async fn decided(&self, record: &Record, reply: &Reply) -> Result<Place, NotAccepting> {
-        let place = self.audit.reserve(Class::Private).await?;
+    /// The body of a private module, or what an operator asked for, leaves only after the decision is written, and with
+    /// a place for its end.
+    async fn decided(
+        &self,
+        class: Class,
+        record: &Record,
+        reply: &Reply,
+    ) -> Result<Place, (NotAccepting, Option<Place>)> {
         let event = Account::before(record, reply.code).event(Phase::Decided);
-        match self.audit.record(Class::Private, event).await {
-            Ok(()) => Ok(place),
-            Err(refused) => {
-                // the decision may be written yet; what follows it says that nothing was sent
-                record.note(|facts| facts.fault = Some(refused.kind()));
-                place.append(Account::before(record, Code::Unavailable).event(Phase::Done));
-                Err(refused)
-            }
-        }
+        // if it fails the decision may be written yet: the 503 that follows has its place, and says what was sent instead
+        self.audit.decide(class, event).await
     }
 
     /// Records an administrative action. Never waits; without a place it is lost, and counted.
@@ -273,7 +284,54 @@ fn class(record: &Record, reply: &Reply) -> Class {
         return Class::Refusal;
     }
     let has_body = matches!(reply.code, Code::Ok | Code::Partial) && record.method() == Method::Get;
+    if facts.endpoint == Some(Endpoint::Admin) && has_body {
+        return Class::Admin;
+    }
     if facts.private && has_body { Class::Private } else { Class::Public }
+}
+
+/// A request that has no answer yet. If it is dropped without one, its caller has left, and it is accounted for as 499; or
+/// a defect of ours ended it.
+#[derive(Debug)]
+pub struct Pending {
+    accounts: Arc<Accounts>,
+    record: Record,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing is written of it.
+    Open,
+    /// It is refused, and that is written, or about to be.
+    Recorded,
+    /// There is an answer, which closes its own record.
+    Answered,
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if self.state == State::Answered {
+            return;
+        }
+        let (code, outcome, kind, why) = if std::thread::panicking() {
+            (Code::Internal, Outcome::BodyError, Some(Kind::Internal), "a defect ended the request")
+        } else {
+            let why = "the caller left before there was an answer";
+            (Code::ClientClosed, Outcome::ClientClosed, None, why)
+        };
+        self.record.note(|facts| {
+            facts.fault = kind.or(facts.fault);
+            facts.fault_text = Some(why.to_owned());
+        });
+        let account = Account { outcome, ..Account::before(&self.record, code) };
+        account.trace(&self.accounts.telemetry);
+        account.measure(&self.accounts.telemetry);
+        if self.state == State::Open {
+            self.accounts.audit.reserve_now(Class::Public).append(account.event(Phase::Done));
+        }
+        account.log(&self.accounts);
+    }
 }
 
 #[derive(Debug)]
@@ -282,37 +340,6 @@ struct Open {
     record: Record,
     /// None if its record is written already.
     place: Option<Place>,
-}
-
-/// A request without an answer: dropped before it is [over](Self::over), because the caller left or by a defect of ours,
-/// it closes the record all the same.
-#[derive(Debug)]
-#[must_use = "dropped, it closes the record"]
-pub struct Unanswered(Option<(Arc<Accounts>, Record)>);
-
-impl Unanswered {
-    /// There is an answer, which closes the record.
-    pub fn over(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Unanswered {
-    fn drop(&mut self) {
-        let Some((accounts, record)) = self.0.take() else { return };
-        let (code, kind, why) = if std::thread::panicking() {
-            (Code::Internal, Kind::Internal, "a defect ended the request")
-        } else {
-            (Code::ClientClosed, Kind::Unavailable, "the caller left before there was an answer")
-        };
-        record.note(|facts| {
-            facts.fault = Some(kind);
-            facts.fault_text = Some(why.to_owned());
-        });
-        let place = Some(accounts.audit.reserve_now(Class::Public));
-        // a byte that is never sent: the answer is not complete
-        drop(Closer { open: Some(Open { accounts, record, place }), code, expected: 1, sent: 0 });
-    }
 }
 
 /// Closes a record exactly once: at the last byte, at an error, or when it is dropped because the caller hung up.

@@ -53,6 +53,9 @@ impl Own {
             Request::Own(request::Own::Whoami) => whoami(permit),
             Request::Own(request::Own::Env) => plain(self.env()),
             Request::Own(request::Own::Why) => why(permit, head, policy)?,
+            Request::Own(request::Own::Audit) => {
+                return Err(Error::Defect("a question to the audit"));
+            }
         };
         Ok(Some(page))
     }

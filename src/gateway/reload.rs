@@ -1,4 +1,8 @@
 //! A new policy, while requests are answered: the look at its files, and what metrics, log and audit say of it.
+//!
+//! The audit is not asked for leave: a new policy may be an emergency deny, and a full disk must not keep a right alive that
+//! was taken away. While nothing can be recorded nothing private is served anyway; the record of the change waits in the
+//! audit's queue and comes before the first body that is let in again.
 
 use std::sync::Arc;
 
@@ -9,6 +13,7 @@ use crate::audit::name::Name;
 use crate::audit::name::Outcome;
 use crate::gateway::Gateway;
 use crate::policy::Change;
+use crate::policy::overlay::Deny;
 use crate::policy::reload::Activated;
 use crate::policy::reload::Rejected;
 use crate::policy::reload::Reload;
@@ -119,6 +124,29 @@ impl Gateway {
         let given: Vec<String> = given.take(CHANGES).map(ToString::to_string).collect();
         let act = if given.is_empty() { act } else { act.with("denied", given.join("; ")) };
         self.accounts.administer(act);
+        self.tell_denies(activated, source);
+    }
+
+    /// Each emergency deny has an event of its own when it begins, and when it is over.
+    fn tell_denies(
+        &self,
+        Activated { new, denies, changes, .. }: &Activated,
+        source: ReloadSource,
+    ) {
+        let emergency = |change: &&Change| change.kind == "rule" && Deny::is_id(&change.id);
+        for change in changes.iter().filter(emergency) {
+            let held = denies.iter().find(|deny| deny.id == change.id);
+            let act = Act::new(Name::PolicyDeny, Outcome::Allowed)
+                .with("policy", &**new)
+                .with("source", source.text())
+                .with("id", &*change.id)
+                .with("what", if held.is_some() { "in force" } else { "over" });
+            let told = held.map(ToString::to_string);
+            self.accounts.administer(match told {
+                Some(told) => act.with("denied", told),
+                None => act,
+            });
+        }
     }
 
     fn tell_rejected(&self, Rejected { step, problems }: &Rejected, source: ReloadSource) {

@@ -54,13 +54,15 @@ pub enum Endpoint {
     Own,
     /// `/`.
     Root,
+    /// What operators ask on the operations listener.
+    Admin,
     /// None of them.
     Other,
 }
 
 impl Endpoint {
     /// All of them, in the order of their definition.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::List,
         Self::Info,
         Self::Mod,
@@ -72,6 +74,7 @@ impl Endpoint {
         Self::SumdbTile,
         Self::Own,
         Self::Root,
+        Self::Admin,
         Self::Other,
     ];
 
@@ -89,6 +92,7 @@ impl Endpoint {
             Self::SumdbTile => "sumdb_tile",
             Self::Own => "own",
             Self::Root => "root",
+            Self::Admin => "admin",
             Self::Other => "other",
         }
     }

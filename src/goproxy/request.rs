@@ -158,6 +158,8 @@ pub enum Own {
     Why,
     /// `/-/env`.
     Env,
+    /// `/audit/query` of the operations listener; no path of a module listener leads there.
+    Audit,
 }
 
 impl Request {
@@ -202,7 +204,8 @@ impl Request {
                 SumdbAsk::Lookup { .. } => Endpoint::SumdbLookup,
                 SumdbAsk::Tile(_) => Endpoint::SumdbTile,
             },
-            Self::Own(_) => Endpoint::Own,
+            Self::Own(Own::Audit) => Endpoint::Admin,
+            Self::Own(Own::Whoami | Own::Why | Own::Env) => Endpoint::Own,
             Self::Root => Endpoint::Root,
         }
     }

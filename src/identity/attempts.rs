@@ -34,6 +34,17 @@ pub(in crate::identity) enum Gate {
     Throttled,
 }
 
+/// What a wrong password brought about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::identity) enum Lock {
+    /// The name may not be tried from this source for so long.
+    Pair(Duration),
+    /// The name may not be tried by strangers, or by anybody.
+    Account,
+    /// The source may try nobody.
+    Source,
+}
+
 /// What is known about passwords that were wrong.
 #[derive(Debug)]
 pub(in crate::identity) struct Attempts {
@@ -77,6 +88,12 @@ impl Failures {
         self.distinct.len()
     }
 
+    /// Adds one; whether that makes them so many.
+    fn reaches(&mut self, threshold: usize, wrong: Fingerprint, now: Instant) -> bool {
+        let before = self.count(now);
+        self.add(wrong, now) >= threshold && before < threshold
+    }
+
     fn add(&mut self, wrong: Fingerprint, now: Instant) -> usize {
         self.count(now);
         self.since.get_or_insert(now);
@@ -112,25 +129,30 @@ impl Attempts {
         if failed >= self.guard || strangers { Gate::Locked } else { Gate::Open }
     }
 
-    /// A password was wrong.
+    /// A password was wrong; says what is locked from now on that was not before.
     pub(in crate::identity) fn failed(
         &self,
         source: IpAddr,
         account: &str,
         wrong: Fingerprint,
         now: Instant,
-    ) {
+    ) -> Option<Lock> {
         let (source, account) = (network(source), account.to_lowercase());
         let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         books.prune(now);
-        books.sources.entry(source).or_default().add(wrong, now);
-        books.accounts.entry(account.clone()).or_default().failures.add(wrong, now);
+        let failures = books.sources.entry(source).or_default();
+        let by_source = failures.reaches(BY_SOURCE, wrong, now);
+        let failures = &mut books.accounts.entry(account.clone()).or_default().failures;
+        let by_account = failures.reaches(BY_ACCOUNT.min(self.guard), wrong, now);
         let pair = books.pairs.entry((source, account)).or_default();
+        let mut lock = by_account.then_some(Lock::Account);
         if pair.failures.add(wrong, now) >= BY_PAIR {
             let pause = FIRST_LOCK.saturating_mul(1 << pair.locks.min(16)).min(LONGEST_LOCK);
             pair.locked_until = Some(now + pause);
             pair.locks += 1;
+            lock = lock.or(Some(Lock::Pair(pause)));
         }
+        if by_source { Some(Lock::Source) } else { lock }
     }
 
     /// A password was right: the pair starts anew, and the source is known for the account.
@@ -261,9 +283,9 @@ mod tests {
     #[test]
     fn three_distinct_failures_lock_the_pair_for_longer_each_time() {
         let (attempts, now) = (Attempts::new(100), Instant::now());
-        for n in 0..3 {
-            attempts.failed(address(1), "alice", wrong(n), now);
-        }
+        let locks: Vec<_> =
+            (0..3).map(|n| attempts.failed(address(1), "alice", wrong(n), now)).collect();
+        assert_eq!(locks, [None, None, Some(Lock::Pair(FIRST_LOCK))]);
         assert_eq!(attempts.gate(address(1), "Alice", now), Gate::Locked);
         assert_eq!(attempts.gate(address(1), "bob", now), Gate::Open);
         let later = now + Duration::from_millis(1100);
@@ -308,9 +330,9 @@ mod tests {
     #[test]
     fn a_source_that_tries_many_names_is_throttled() {
         let (attempts, now) = (Attempts::new(100), Instant::now());
-        for n in 0..20 {
-            attempts.failed(address(1), &format!("name{n}"), wrong(n), now);
-        }
+        let locks =
+            (0..21).filter_map(|n| attempts.failed(address(1), &format!("name{n}"), wrong(n), now));
+        assert_eq!(locks.collect::<Vec<_>>(), [Lock::Source], "told once");
         assert_eq!(attempts.gate(address(1), "alice", now), Gate::Throttled);
         assert_eq!(attempts.gate(address(2), "alice", now), Gate::Open);
     }

@@ -15,6 +15,9 @@ pub trait Authenticator: Send + Sync + fmt::Debug {
     /// Whether credentials of this shape are this one's to judge. Shapes do not overlap.
     fn takes(&self, credentials: &Credentials) -> bool;
 
+    /// Looks at what may have changed although nobody showed a proof, so that it can be told of. May block.
+    fn look(&self) {}
+
     /// Judges. Refusals are 401 with a reason for the audit; "cannot judge now" is another error, 503.
     fn authenticate<'a>(
         &'a self,

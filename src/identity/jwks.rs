@@ -96,6 +96,13 @@ impl KeySet {
         Ok(Self(keys))
     }
 
+    /// The ids of all keys, in order.
+    pub fn ids(&self) -> Vec<&str> {
+        let mut ids: Vec<_> = self.0.keys().map(String::as_str).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// The key of an id; without an id the only key, if there is one only.
     pub fn find(&self, id: Option<&str>) -> Option<&Key> {
         match id {

@@ -108,6 +108,7 @@ impl Jwt {
             method: AuthMethod::Jwt,
             result,
             detail: detail.to_owned(),
+            who: None,
         };
         let name = Sum::of(token.as_bytes());
         if let Some(caller) = self.remembered(&name).await {
@@ -177,7 +178,10 @@ impl Issuer {
             leeway: settings.leeway.as_secs(),
         };
         let keys = match &settings.keys {
-            KeySource::File(path) => Keys::File(FileKeys::open(path.clone(), demands, now)),
+            KeySource::File(path) => {
+                let telemetry = tasks.telemetry_handle();
+                Keys::File(FileKeys::open(path.clone(), demands, now, telemetry))
+            }
             KeySource::Discovery { ca_file } => {
                 let documents = Documents::new(ca_file.as_deref())?;
                 let cooldown = settings.keys_cooldown;

@@ -4,11 +4,14 @@
 //! then for its key set. A fetch that fails, or brings nothing usable, never replaces keys; the last good ones are
 //! kept for a day. An unknown key id causes at most one fetch in the cooldown, by time alone, however many ask.
 
+use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
@@ -25,6 +28,9 @@ use crate::identity::jwks::Demands;
 use crate::identity::jwks::KeySet;
 use crate::tasks::Tasks;
 use crate::tasks::flights::Flights;
+use crate::telemetry::Telemetry;
+use crate::telemetry::happening::Happening;
+use crate::telemetry::happening::What;
 use crate::telemetry::labels::KeyFetch;
 
 /// The keys of one issuer.
@@ -64,21 +70,64 @@ pub(in crate::identity) struct FileKeys {
     demands: Demands,
     set: ArcSwapOption<KeySet>,
     looked: Mutex<(SystemTime, Option<SystemTime>)>,
+    news: News,
+}
+
+/// What was told last of an issuer's keys.
+#[derive(Debug)]
+struct News {
+    issuer: String,
+    telemetry: Arc<Telemetry>,
+    failed: AtomicBool,
+}
+
+impl News {
+    const fn new(issuer: String, telemetry: Arc<Telemetry>) -> Self {
+        Self { issuer, telemetry, failed: AtomicBool::new(false) }
+    }
+
+    /// Tells of keys that are others than before.
+    fn good(&self, before: Option<&KeySet>, now: &KeySet) {
+        self.failed.store(false, Ordering::Relaxed);
+        let (ids, known) = (now.ids(), before.map(KeySet::ids).unwrap_or_default());
+        if ids != known {
+            let what = Happening::new(What::KeysChanged, &self.issuer);
+            self.telemetry.tell(what.because(format_args!("keys {}", ids.join(" "))));
+        }
+    }
+
+    /// Tells of the first of several failures in a row.
+    fn failed(&self, why: &dyn fmt::Display) {
+        if !self.failed.swap(true, Ordering::Relaxed) {
+            let what = Happening::new(What::KeysFailed, &self.issuer);
+            self.telemetry.tell(what.because(why));
+        }
+    }
 }
 
 impl FileKeys {
     /// Reads the file for the first time. If it cannot be read, tokens cannot be judged until it can.
-    pub(in crate::identity) fn open(path: PathBuf, demands: Demands, now: SystemTime) -> Self {
+    pub(in crate::identity) fn open(
+        path: PathBuf,
+        demands: Demands,
+        now: SystemTime,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
         let looked = Mutex::new((now, modified(&path)));
-        let keys = Self { path, demands, set: ArcSwapOption::empty(), looked };
+        let news = News::new(demands.issuer.clone(), telemetry);
+        let keys = Self { path, demands, set: ArcSwapOption::empty(), looked, news };
         keys.load();
         keys
     }
 
     fn load(&self) {
         match KeySet::read(&self.path, &self.demands) {
-            Ok(set) => self.set.store(Some(Arc::new(set))),
+            Ok(set) => {
+                self.news.good(self.set.load().as_deref(), &set);
+                self.set.store(Some(Arc::new(set)));
+            }
             Err(error) => {
+                self.news.failed(&error);
                 tracing::error!(issuer = %self.demands.issuer, %error, "key set refused: the last good one stays");
             }
         }
@@ -117,6 +166,7 @@ struct Inner {
     times: Mutex<Times>,
     flights: Flights<(), ()>,
     absent: Cache<String, Instant>,
+    news: News,
     tasks: Tasks,
 }
 
@@ -142,7 +192,9 @@ impl Discovered {
         tasks: Tasks,
     ) -> Self {
         let stop = tasks.stop().clone();
+        let news = News::new(demands.issuer.clone(), tasks.telemetry_handle());
         let keys = Self(Arc::new(Inner {
+            news,
             demands,
             documents,
             cooldown,
@@ -222,12 +274,14 @@ impl Discovered {
         match self.ask().await {
             Ok((set, max_age)) => {
                 fetches.count((KeyFetch::Good,));
+                self.0.news.good(self.0.set.load().as_deref(), &set);
                 self.0.set.store(Some(Arc::new(set)));
                 let mut times = self.0.times.lock().unwrap_or_else(PoisonError::into_inner);
                 (times.good, times.max_age) = (Some(Instant::now()), max_age);
             }
             Err(why) => {
                 fetches.count((KeyFetch::Failed,));
+                self.0.news.failed(&why);
                 let issuer = &self.0.demands.issuer;
                 tracing::warn!(%issuer, %why, "key set could not be fetched: the last good one stays");
             }
@@ -249,7 +303,7 @@ impl Discovered {
     }
 
     async fn get(&self, place: &str) -> Result<Document, String> {
-        let failed = |why: &dyn std::fmt::Display| format!("{place}: {why}");
+        let failed = |why: &dyn fmt::Display| format!("{place}: {why}");
         let url = Url::parse(place).map_err(|error| failed(&error))?;
         let secure = url.scheme() == "https" || self.0.demands.issuer.starts_with("http://");
         if !secure {

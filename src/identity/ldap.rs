@@ -15,6 +15,8 @@ mod groups;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -35,6 +37,7 @@ use tokio::sync::Semaphore;
 
 use crate::breaker;
 use crate::breaker::Breaker;
+use crate::breaker::Condition;
 use crate::breaker::Verdict;
 use crate::clock::SystemClock;
 use crate::config::ldap::Find;
@@ -43,6 +46,7 @@ use crate::fault::chain_text;
 use crate::identity::IdentityError;
 use crate::identity::attempts::Attempts;
 use crate::identity::attempts::Gate;
+use crate::identity::attempts::Lock;
 use crate::identity::authenticator::Authenticator;
 use crate::identity::caller::Caller;
 use crate::identity::caller::encode_name;
@@ -57,9 +61,12 @@ use crate::identity::remembered::Outcome;
 use crate::identity::remembered::Remembered;
 use crate::tasks::Tasks;
 use crate::tasks::flights::Flights;
+use crate::telemetry::happening::Happening;
+use crate::telemetry::happening::What;
 use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
 use crate::telemetry::labels::LdapLogin;
+use crate::telemetry::record::Tried;
 
 /// Why a directory cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +107,8 @@ struct Directory {
     attempts: Attempts,
     slots: Semaphore,
     waiting: AtomicUsize,
+    /// The place of the server that answered last.
+    answering: AtomicUsize,
     tasks: Tasks,
 }
 
@@ -107,13 +116,37 @@ struct Directory {
 struct Server {
     pool: Pool,
     breaker: Breaker,
+    /// How the breaker stood when it was told last.
+    told: Mutex<Condition>,
+}
+
+impl Server {
+    /// Tells of the breaker where it opened, or closed after that.
+    fn tell(&self, directory: &str, tasks: &Tasks) {
+        let now = self.breaker.condition();
+        if now == Condition::HalfOpen {
+            return;
+        }
+        let before =
+            std::mem::replace(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner), now);
+        if before != now {
+            let what = match now {
+                Condition::Closed => What::DirectoryUp,
+                Condition::Open | Condition::HalfOpen => What::DirectoryDown,
+            };
+            let what = Happening::new(what, directory).because(self.pool.url());
+            tasks.telemetry().tell(what);
+        }
+    }
 }
 
 /// What one server says about a name and a password.
 enum Said {
     /// Who it is, and their groups.
     Known { id: String, groups: Vec<Reached> },
-    /// It is not them, with a reason for the audit.
+    /// There is such a name, and the password is not its own, with a reason for the audit.
+    Wrong { id: String, why: String },
+    /// There is nobody of this name, or it cannot be told.
     Unknown(String),
 }
 
@@ -131,6 +164,7 @@ impl Ldap {
             .map(|url| Server {
                 pool: Pool::new(url.clone(), settings.protection, tls.clone(), settings.times),
                 breaker: Breaker::new(BREAKER, Arc::new(SystemClock)),
+                told: Mutex::new(Condition::Closed),
             })
             .collect();
         let attempts = Attempts::new(settings.lock_threshold);
@@ -143,6 +177,7 @@ impl Ldap {
             attempts,
             slots: Semaphore::new(AT_ONCE),
             waiting: AtomicUsize::new(0),
+            answering: AtomicUsize::new(0),
             tasks,
         });
         Ok(Self { directory, standing })
@@ -169,7 +204,7 @@ impl Ldap {
 
     async fn judge(&self, user: &str, password: &str, source: IpAddr) -> Outcome {
         if password.is_empty() || user.is_empty() {
-            return Err(refused("an empty name or password".to_owned()));
+            return Err(refused("an empty name or password", None));
         }
         let fingerprint = self.directory.remembered.fingerprint(user, password);
         let count = |login| self.directory.tasks.telemetry().metrics().ldap_logins.count((login,));
@@ -181,13 +216,7 @@ impl Ldap {
         let gate = attempts.gate(source, user, Instant::now());
         if gate != Gate::Open {
             count(LdapLogin::Locked);
-        }
-        match gate {
-            Gate::Open => {}
-            Gate::Locked => {
-                return Err(refused(format!("{}: locked after failures", encode_name(user))));
-            }
-            Gate::Throttled => return Err(IdentityError::Throttled),
+            return Err(closed(gate, user));
         }
         let (flight, _role) = self.directory.flights.board(&fingerprint, |landing| {
             let directory = Arc::clone(&self.directory);
@@ -210,8 +239,10 @@ impl Ldap {
         let outcome = flight.await;
         match &outcome {
             Ok(_) => attempts.succeeded(source, user, Instant::now()),
-            Err(IdentityError::Refused { .. }) => {
-                attempts.failed(source, user, fingerprint, Instant::now());
+            Err(IdentityError::Refused { who, .. }) => {
+                if let Some(lock) = attempts.failed(source, user, fingerprint, Instant::now()) {
+                    self.directory.tell_locked(lock, who.clone(), source);
+                }
             }
             Err(_) => {
                 let stale = self.directory.settings.stale_while_down;
@@ -244,11 +275,18 @@ impl Directory {
 
     async fn walk(&self, user: &str, password: &str) -> Outcome {
         let mut last = "every server rests after failures".to_owned();
-        for server in &self.servers {
+        for (place, server) in self.servers.iter().enumerate() {
             let Some(attempt) = server.breaker.attempt() else { continue };
-            match self.ask(server, user, password).await {
+            let asked = self.ask(server, user, password).await;
+            // without a verdict it failed
+            match &asked {
+                Ok(_) => attempt.end(Verdict::Well),
+                Err(_) => drop(attempt),
+            }
+            server.tell(&self.settings.name, &self.tasks);
+            match asked {
                 Ok(said) => {
-                    attempt.end(Verdict::Well);
+                    self.tell_answering(place, server);
                     return self.outcome(user, said);
                 }
                 Err(lost) => last = format!("{}: {lost}", server.pool.url()),
@@ -257,13 +295,38 @@ impl Directory {
         Err(unavailable(last))
     }
 
+    /// Tells that another server answers than did before.
+    fn tell_answering(&self, place: usize, server: &Server) {
+        if self.answering.swap(place, Ordering::Relaxed) != place {
+            let what = Happening::new(What::DirectoryFailover, &self.settings.name);
+            let what = what.because(format_args!("{} answers", server.pool.url()));
+            self.tasks.telemetry().tell(what);
+        }
+    }
+
+    fn tell_locked(&self, lock: Lock, who: Option<Tried>, source: IpAddr) {
+        let what = Happening::new(What::LockedOut, format!("directory {}", self.settings.name));
+        let what = what.of(who, source).because(match lock {
+            Lock::Pair(pause) => format!("the name, from this source, for {} s", pause.as_secs()),
+            Lock::Account => "the name, for sources it was not used from".to_owned(),
+            Lock::Source => "the source, for every name".to_owned(),
+        });
+        self.tasks.telemetry().tell(what);
+    }
+
     fn outcome(&self, user: &str, said: Said) -> Outcome {
+        let realm = &self.settings.name;
+        let principal = |id: &str| format!("user:ldap/{realm}:{}", encode_name(id));
         let (id, groups) = match said {
             Said::Known { id, groups } => (id, groups),
-            Said::Unknown(why) => return Err(refused(format!("{}: {why}", encode_name(user)))),
+            Said::Wrong { id, why } => {
+                return Err(refused(&why, Some(Tried::Known(principal(&id)))));
+            }
+            Said::Unknown(why) => {
+                return Err(refused(&why, Some(Tried::Typed(encode_name(user)))));
+            }
         };
-        let realm = &self.settings.name;
-        let principal = format!("user:ldap/{realm}:{}", encode_name(&id));
+        let principal = principal(&id);
         let (groups, obtained) = groups
             .iter()
             .map(|Reached { name, through }| {
@@ -303,16 +366,18 @@ impl Directory {
                 let nobody = format!("cn=nobody-{},{base}", uuid::Uuid::new_v4().simple());
                 let dn = entry.as_ref().map_or(nobody.as_str(), |entry| entry.dn.as_str());
                 let bound = server.pool.open(&self.tasks).await?.bind(dn, password).await?;
+                let own_id = |entry: &SearchEntry| {
+                    let own = entry.attrs.iter().find(|(name, _)| name.eq_ignore_ascii_case(id));
+                    let own = own.and_then(|(_, values)| values.first()).cloned();
+                    own.unwrap_or_else(|| user.to_lowercase())
+                };
                 let said = match (entry, bound) {
                     (Some(entry), Bound::Good) => {
                         let groups =
                             groups::of(&mut searching, &self.settings.groups, &entry.dn).await?;
-                        let own =
-                            entry.attrs.iter().find(|(name, _)| name.eq_ignore_ascii_case(id));
-                        let own = own.and_then(|(_, values)| values.first()).cloned();
-                        Said::Known { id: own.unwrap_or_else(|| user.to_lowercase()), groups }
+                        Said::Known { id: own_id(&entry), groups }
                     }
-                    (Some(_), Bound::Refused(why)) => Said::Unknown(why),
+                    (Some(entry), Bound::Refused(why)) => Said::Wrong { id: own_id(&entry), why },
                     (None, _) => Said::Unknown("no such name, or several".to_owned()),
                 };
                 server.pool.give_back(searching);
@@ -381,8 +446,19 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn refused(detail: String) -> IdentityError {
-    IdentityError::Refused { method: AuthMethod::Ldap, result: AuthResult::BadCredentials, detail }
+fn refused(detail: &str, who: Option<Tried>) -> IdentityError {
+    let (method, result) = (AuthMethod::Ldap, AuthResult::BadCredentials);
+    IdentityError::Refused { method, result, detail: detail.to_owned(), who }
+}
+
+/// What somebody is told who may not try a password now.
+fn closed(gate: Gate, user: &str) -> IdentityError {
+    match gate {
+        Gate::Throttled => IdentityError::Throttled,
+        Gate::Locked | Gate::Open => {
+            refused("locked after failures", Some(Tried::Typed(encode_name(user))))
+        }
+    }
 }
 
 fn unavailable(detail: String) -> IdentityError {

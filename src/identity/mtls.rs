@@ -39,7 +39,7 @@ impl Certificates {
                 "certificate {}: no name of it is mapped, or several: {said}",
                 certificate.sha256
             );
-            return Err(IdentityError::Refused { method, result, detail });
+            return Err(IdentityError::Refused { method, result, detail, who: None });
         };
         let principal = format!("user:mtls:{}", encode_name(name));
         let detail = format!("certificate {}", certificate.sha256);

@@ -93,7 +93,7 @@ mod tests {
 
     fn refused() -> Outcome {
         let (method, result) = (AuthMethod::Ldap, AuthResult::BadCredentials);
-        Err(IdentityError::Refused { method, result, detail: String::new() })
+        Err(IdentityError::Refused { method, result, detail: String::new(), who: None })
     }
 
     #[test]

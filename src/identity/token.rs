@@ -35,6 +35,9 @@ use crate::identity::token::revocations::Revocations;
 use crate::kept::Kept;
 use crate::kept::KeptError;
 use crate::kept::Stamp;
+use crate::telemetry::Telemetry;
+use crate::telemetry::happening::Happening;
+use crate::telemetry::happening::What;
 use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
 
@@ -206,6 +209,7 @@ pub struct Tokens {
     looked: Mutex<(SystemTime, Stamp)>,
     revocations: Arc<Revocations>,
     clock: Arc<dyn Clock>,
+    telemetry: Option<Arc<Telemetry>>,
 }
 
 #[derive(Debug, Default)]
@@ -221,13 +225,41 @@ impl Tokens {
         let known = ArcSwap::from_pointee(load(&file));
         let looked = Mutex::new((clock.now(), stamp));
         let revocations = Arc::new(Revocations::new(Arc::clone(&clock)));
-        Self { file, known, looked, revocations, clock }
+        Self { file, known, looked, revocations, clock, telemetry: None }
     }
 
     /// Refuses also what was revoked elsewhere.
     #[must_use]
     pub fn hearing(self, revocations: Arc<Revocations>) -> Self {
         Self { revocations, ..self }
+    }
+
+    /// Tells of tokens that were issued or revoked while it looked on.
+    #[must_use]
+    pub fn telling(self, telemetry: Arc<Telemetry>) -> Self {
+        Self { telemetry: Some(telemetry), ..self }
+    }
+
+    /// What a file says that was read again, and before it said something else.
+    fn tell(&self, before: &Known, now: &Known) {
+        // what could not be read says nothing about any token
+        let Some(telemetry) = self.telemetry.as_ref().filter(|_| before.fault.is_none()) else {
+            return;
+        };
+        for (sum, (token, caller)) in &now.by_sum {
+            let held = before.by_sum.get(sum);
+            let tell = |what| {
+                let until = format_args!("good until {}", rfc3339_seconds(token.expires));
+                telemetry.tell(Happening::new(what, caller.principal()).because(until));
+            };
+            if held.is_none() {
+                tell(What::TokenIssued);
+            }
+            let was_good = held.is_none_or(|(before, _)| before.revoked.is_none());
+            if token.revoked.is_some() && was_good {
+                tell(What::TokenRevoked);
+            }
+        }
     }
 
     /// Reads the file again if it changed; looks at most every tenth of a second, so a revocation is in force
@@ -242,7 +274,8 @@ impl Tokens {
         let found = self.file.0.stamp();
         if found != looked.1 {
             looked.1 = found;
-            self.known.store(Arc::new(load(&self.file)));
+            let now = Arc::new(load(&self.file));
+            self.tell(&self.known.swap(Arc::clone(&now)), &now);
         }
     }
 
@@ -258,6 +291,7 @@ impl Tokens {
                 method: AuthMethod::Token,
                 result,
                 detail: detail.to_owned(),
+                who: None,
             })
         };
         let sum = Sum::of(token.as_bytes());
@@ -277,6 +311,10 @@ impl Tokens {
 impl Authenticator for Tokens {
     fn takes(&self, credentials: &Credentials) -> bool {
         matches!(credentials, Credentials::GatewayToken(_))
+    }
+
+    fn look(&self) {
+        self.refresh();
     }
 
     fn authenticate<'a>(

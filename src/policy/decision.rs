@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::fault::Fault;
 use crate::fault::Kind;
 use crate::goproxy::artifact::Artifact;
+use crate::goproxy::request::Own;
 use crate::goproxy::request::Request;
 use crate::goproxy::version::Version;
 use crate::identity::caller::Caller;
@@ -206,12 +207,12 @@ impl Permit {
         Err(self.refuse(self.request.clone(), None, verdict))
     }
 
-    /// Whether the caller may do something as an operator of this gateway.
-    pub fn operates(&self, right: Right) -> Result<(), Refusal> {
+    /// The permit once more, with what decided, if the caller may do something as an operator of this gateway.
+    pub fn operates(&self, right: Right) -> Result<Self, Refusal> {
         let verdict =
             self.judge(Question { name: "@gateway", version: "", action: right.action() });
         if verdict.is_allowed() {
-            return Ok(());
+            return Ok(Self { verdict, ..self.clone() });
         }
         Err(self.refuse(self.request.clone(), None, verdict))
     }
@@ -251,8 +252,11 @@ impl Observed for Permit {
         facts.private = self.private;
         facts.decision = Some((self.verdict.decision, self.verdict.reason));
         let told = self.verdict.rule.and_then(|place| self.snapshot.told(place));
+        facts.gates = gates_of(told.as_ref());
         facts.rule = told.map(|told| told.id.to_string());
         facts.revision = Some(self.snapshot.revision().to_string());
+        facts.generation = Some(self.snapshot.generation());
+        facts.roles = snapshot::roles(&self.subjects);
         facts.decision_cached = self.verdict.cached;
         note_shadow(self.shadow.as_ref(), facts);
     }
@@ -311,6 +315,8 @@ pub struct Refusal {
     pub(in crate::policy) told: Option<Box<Told>>,
     pub(in crate::policy) shadow: Option<Box<Shadow>>,
     pub(in crate::policy) revision: Arc<str>,
+    pub(in crate::policy) generation: u64,
+    pub(in crate::policy) subjects: Arc<str>,
     pub(in crate::policy) contact: Option<Arc<str>>,
 }
 
@@ -333,6 +339,7 @@ impl Refusal {
                 Some(path) => format!("{path} ({})", asked.database),
                 None => asked.database.to_string(),
             },
+            Request::Own(Own::Audit) => "audit.read on @gateway".to_owned(),
             Request::Own(_) | Request::Root => "this page".to_owned(),
         }
     }
@@ -402,11 +409,18 @@ impl Observed for Refusal {
     fn note(&self, facts: &mut Facts) {
         facts.private = self.private;
         facts.decision = Some((self.verdict.decision, self.verdict.reason));
+        facts.gates = gates_of(self.told.as_deref());
         facts.rule = self.told.as_ref().map(|told| told.id.to_string());
         facts.revision = Some(self.revision.to_string());
+        facts.generation = Some(self.generation);
+        facts.roles = snapshot::roles(&self.subjects);
         facts.decision_cached = self.verdict.cached;
         note_shadow(self.shadow.as_deref(), facts);
     }
+}
+
+fn gates_of(told: Option<&Told>) -> Vec<String> {
+    told.iter().flat_map(|told| &told.gates).map(ToString::to_string).collect()
 }
 
 fn note_shadow(shadow: Option<&Shadow>, facts: &mut Facts) {

@@ -52,6 +52,12 @@ impl fmt::Display for Deny {
 }
 
 impl Deny {
+    /// Whether an id is that of an emergency deny: `deny-` and eight hex digits. No row of a file has one like it.
+    pub fn is_id(id: &str) -> bool {
+        let digits = id.strip_prefix("deny-").filter(|digits| digits.len() == 8);
+        digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    }
+
     /// Whether it holds at a time, in seconds since 1970.
     pub fn holds(&self, now: u64) -> bool {
         self.lifted.is_none() && self.until.is_none_or(|until| now < until)

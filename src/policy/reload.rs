@@ -223,6 +223,7 @@ impl Policy {
     }
 
     fn activate(&self, new: &Arc<Snapshot>, denies: Vec<Deny>, checked: Checked) -> Activated {
+        new.follow(&self.snapshot.load());
         let old = self.snapshot.swap(Arc::clone(new));
         Activated {
             old: Arc::clone(old.revision()),

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use crate::content::Sum;
 use crate::goproxy::artifact::Artifact;
@@ -73,6 +75,8 @@ pub(in crate::policy) struct Snapshot {
     pub(in crate::policy) crosscheck: Crosscheck,
     mark: Mark,
     revision: Arc<str>,
+    /// Which policy in force it is since the start; 0 for none.
+    generation: AtomicU64,
     settings: Settings,
 }
 
@@ -119,6 +123,7 @@ impl Snapshot {
             crosscheck: Crosscheck::new(settings.crosscheck, settings.way.clone()),
             mark: Mark::default(),
             revision: Arc::from(revision),
+            generation: AtomicU64::new(0),
             rules,
             origins,
             parts,
@@ -235,6 +240,16 @@ impl Snapshot {
         checked.find_map(|(gate, wants)| Some((gate, wants?)))
     }
 
+    /// Which policy in force it is since the start, the first being 1; 0 for one that never was.
+    pub(in crate::policy) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Numbers it behind the one it takes the place of.
+    pub(in crate::policy) fn follow(&self, before: &Self) {
+        self.generation.store(before.generation() + 1, Ordering::Relaxed);
+    }
+
     pub(in crate::policy) fn refusal(
         &self,
         caller: &Caller,
@@ -257,6 +272,8 @@ impl Snapshot {
             verdict,
             shadow: None,
             revision: Arc::clone(&self.revision),
+            generation: self.generation(),
+            subjects: self.subjects(caller),
             contact: owner.or_else(|| self.settings.contact.clone()),
         }
     }
@@ -394,6 +411,11 @@ fn reduced<'a>(
     let reached = members.into_iter().flat_map(|one| roles.of(one).chain([one]));
     let all: BTreeSet<&str> = reached.filter(|one| named.contains(*one)).collect();
     Arc::from(all.into_iter().collect::<Vec<_>>().join("\n"))
+}
+
+/// The roles among subjects.
+pub(in crate::policy) fn roles(subjects: &str) -> Vec<String> {
+    subjects.lines().filter(|one| one.starts_with("role:")).map(str::to_owned).collect()
 }
 
 fn covered(private: &[Prefix], path: &str) -> bool {

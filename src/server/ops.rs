@@ -14,21 +14,27 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web;
 
 use crate::gateway::Gateway;
+use crate::server::Shared;
+use crate::server::routes;
 use crate::telemetry::labels::policy::ReloadSource;
 use crate::telemetry::page::Format;
 
 /// Listens until told to stop: `/metrics` (`OpenMetrics` for whoever asks for it, else Prometheus text), `/livez`,
 /// `/readyz`, and POST `/policy/reload`, which looks at the policy's files at once: it takes what lies there, and
-/// nothing from the caller.
-pub fn listen(listener: TcpListener, gateway: &Arc<Gateway>) -> io::Result<Server> {
-    let gateway = web::Data::from(Arc::clone(gateway));
+/// nothing from the caller. `/audit/query` alone needs credentials, and the right `audit.read`; it is
+/// plain HTTP, so credentials are as safe as the way to it.
+pub fn listen(listener: TcpListener, shared: &Shared) -> io::Result<Server> {
+    let gateway = web::Data::from(Arc::clone(&shared.gateway));
+    let shared = web::Data::new(shared.clone());
     let server = HttpServer::new(move || {
         App::new()
             .app_data(gateway.clone())
+            .app_data(shared.clone())
             .route("/metrics", web::get().to(metrics))
             .route("/livez", web::get().to(live))
             .route("/readyz", web::get().to(ready))
             .route("/policy/reload", web::post().to(reload))
+            .route("/audit/query", web::get().to(routes::ask_audit))
     });
     Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
 }
@@ -65,8 +71,9 @@ async fn ready(gateway: web::Data<Gateway>) -> HttpResponse {
 }
 
 /// 200 with what is in force, or 422 with every problem, one a line.
-async fn reload(gateway: web::Data<Gateway>) -> HttpResponse {
+async fn reload(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let gateway = gateway.into_inner();
+    gateway.operated("policy reload", request.peer_addr());
     let (mut answer, text) = match gateway.reload_policy(ReloadSource::Api).await {
         Err(gone) => (HttpResponse::InternalServerError(), format!("{gone}\n")),
         Ok(_) => match gateway.behind() {

@@ -29,9 +29,25 @@ pub async fn answer(request: HttpRequest, shared: web::Data<Shared>) -> HttpResp
     if let Some(life) = request.conn_data::<Rc<Life>>() {
         life.heard();
     }
-    let head = head(&request, shared.gateway.now());
+    let peer = request.conn_data::<Rc<Life>>().map(|life| life.peer().clone());
+    let head = head(&request, peer, shared.gateway.now());
     let admitted = match framing(&request) {
         Ok(()) => shared.gateway.serve(&head).await,
+        Err(refused) => shared.gateway.refuse(&head, refused).await,
+    };
+    response(admitted, head.method, &shared)
+}
+
+/// A question to the audit, on the operations listener.
+pub async fn ask_audit(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
+    let peer = request.peer_addr().map(|address| Peer {
+        address,
+        transport: Transport::Plain,
+        certificate: None,
+    });
+    let head = head(&request, peer, shared.gateway.now());
+    let admitted = match framing(&request) {
+        Ok(()) => shared.gateway.ask_audit(&head).await,
         Err(refused) => shared.gateway.refuse(&head, refused).await,
     };
     response(admitted, head.method, &shared)
@@ -78,9 +94,8 @@ fn host(request: &HttpRequest) -> Result<(), Refused> {
     }
 }
 
-fn head(request: &HttpRequest, received: std::time::SystemTime) -> Head {
+fn head(request: &HttpRequest, peer: Option<Peer>, received: std::time::SystemTime) -> Head {
     let headers = request.headers();
-    let peer = request.conn_data::<Rc<Life>>().map(|life| life.peer().clone());
     let text = |name: &str| headers.get(name).and_then(text_of);
     Head {
         method: if request.method().as_str() == "HEAD" { Method::Head } else { Method::Get },

@@ -106,7 +106,8 @@ impl Served {
     /// Whether it can be. Content of modules and of checksum databases is never sent without having been looked for;
     /// our own pages are never looked for.
     const fn can_be(self) -> bool {
-        let content = !matches!(self.0, Endpoint::Own | Endpoint::Root | Endpoint::Other);
+        let content =
+            !matches!(self.0, Endpoint::Own | Endpoint::Root | Endpoint::Admin | Endpoint::Other);
         match (self.2, self.1) {
             (Answer::Hit | Answer::Miss, _) => content,
             (Answer::None, CodeClass::Success | CodeClass::Redirect) => !content,

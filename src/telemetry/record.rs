@@ -53,6 +53,12 @@ pub struct Facts {
     pub auth_result: Option<AuthResult>,
     /// More about the proof: token name, issuer and key id; never a secret.
     pub auth_detail: Option<String>,
+    /// Who they wanted to be, if the proof was refused.
+    pub tried: Option<Tried>,
+    /// Whether this proof was good from this source for the first time in an hour.
+    pub session_begins: bool,
+    /// The roles that the policy made of their groups.
+    pub roles: Vec<String>,
     /// The module path asked for.
     pub module: Option<String>,
     /// The version or query asked for.
@@ -67,6 +73,10 @@ pub struct Facts {
     pub rule: Option<String>,
     /// The policy's revision.
     pub revision: Option<String>,
+    /// How many policies had come into force before, and this one, since the start.
+    pub generation: Option<u64>,
+    /// The conditions of the rule that decided, by name.
+    pub gates: Vec<String>,
     /// Whether the decision was remembered.
     pub decision_cached: bool,
     /// What a candidate policy would have said, if that differs.
@@ -85,12 +95,23 @@ pub struct Facts {
     pub h1: Option<String>,
     /// The SHA-256 of the body.
     pub sha256: Option<String>,
+    /// What an operator asked for, and how much was found: named texts for the audit.
+    pub asked: Vec<(&'static str, String)>,
     /// The class of the fault that ended the journey.
     pub fault: Option<Kind>,
     /// The fault and its causes, for the log; never sent.
     pub fault_text: Option<String>,
     /// Time of each stage, in the order they ended.
     pub stages: Vec<(Stage, Duration)>,
+}
+
+/// Who somebody wanted to be whose proof was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tried {
+    /// A principal that there is.
+    Known(String),
+    /// What was typed as a name. It may be a password: nobody is shown it.
+    Typed(String),
 }
 
 /// The word of a candidate policy, which decided nothing.

@@ -167,6 +167,7 @@ impl<'a> Asking<'a> {
             Err(error) => {
                 if let SourceError::Egress(blocked) = &error {
                     care.note_blocked(blocked);
+                    care.note_untrusted(word, &crate::fault::chain_text(blocked));
                 }
                 if matches!(word, Attempt::NotFound | Attempt::Gone) {
                     care.answered();

@@ -12,6 +12,8 @@ use crate::breaker::Verdict;
 use crate::clock::Clock;
 use crate::egress::EgressError;
 use crate::telemetry::Telemetry;
+use crate::telemetry::happening::Happening;
+use crate::telemetry::happening::What;
 use crate::telemetry::labels::Attempt;
 use crate::telemetry::labels::SecurityEvent;
 use crate::telemetry::labels::upstream::Circuit;
@@ -118,6 +120,14 @@ impl Care {
             EgressError::Slow(..) | EgressError::Transport(..) | EgressError::Url(_) => return,
         };
         self.telemetry.metrics().security_events.count((event,));
+        self.telemetry.tell(Happening::new(What::EgressRefused, &self.name).because(blocked));
+    }
+
+    /// Tells the security team of a certificate that was refused.
+    pub(in crate::upstream) fn note_untrusted(&self, word: Attempt, why: &dyn std::fmt::Display) {
+        if matches!(word, Attempt::TlsUntrusted | Attempt::TlsExpired) {
+            self.telemetry.tell(Happening::new(What::UpstreamTls, &self.name).because(why));
+        }
     }
 
     /// Says how the breaker stands where that has changed: in the gauges, and for the operator in the log.
@@ -138,6 +148,15 @@ impl Care {
             Condition::Closed => "is back",
         };
         tracing::warn!(upstream, "the upstream {what}");
+        let happened =
+            |what| self.telemetry.tell(Happening::new(what, format!("upstream {upstream}")));
+        match (before, condition) {
+            (Condition::Closed, Condition::Open | Condition::HalfOpen) => {
+                happened(What::DependencyDown);
+            }
+            (_, Condition::Closed) => happened(What::DependencyUp),
+            (Condition::Open | Condition::HalfOpen, _) => {}
+        }
     }
 
     fn show(&self, condition: Condition) {

@@ -175,6 +175,7 @@ impl Limits {
             | Endpoint::SumdbTile
             | Endpoint::Own
             | Endpoint::Root
+            | Endpoint::Admin
             | Endpoint::Other => self.list,
         }
     }

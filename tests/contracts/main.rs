@@ -6,6 +6,7 @@
 //! | [`shape`] | sizes, names, and what is never written |
 //! | [`docs`] | every file says what it is for; documents lead somewhere and give no place away |
 //! | [`faults`] | each alert is fired by a fault of the fault run |
+//! | [`events`] | each event of the audit is written, listed and told |
 //! | [`manifest`] | each dependency has a reason and a use; the top level holds what belongs there |
 //!
 //! Every finding of every rule is printed at once, as `file:line: rule: what`. Each rule has a test beside it that
@@ -18,6 +19,7 @@ mod boards;
 mod catalogue;
 mod deploy;
 mod docs;
+mod events;
 mod faults;
 mod layers;
 mod manifest;
@@ -41,6 +43,7 @@ fn the_tree_keeps_every_rule() {
     findings.extend(alerts::findings(&tree));
     findings.extend(faults::findings(&tree));
     findings.extend(boards::findings(&tree));
+    findings.extend(events::findings(&tree));
     findings.sort();
     let mut listing = String::new();
     for finding in &findings {

@@ -167,10 +167,16 @@ fn a_disk_that_takes_its_time_to_sync_is_a_failure_and_never_a_hang() {
         trace.is_some()
     });
     assert_eq!(unrecorded(&came, &world.gateway.records()), 0, "of {} bodies", came.len());
-    // an answer that was decided and not given says that nothing was sent
-    world.gateway.audited(20, "decided and not given", |event| {
-        event["http"]["status"] == 503 && event["http"]["bytes_out"] == 0
+    // an answer that was decided and not given: one record says what was sent instead
+    let refused = world.gateway.audited(20, "decided and not given", |event| {
+        event["http"]["status"] == 503 && event["fault"] == "unavailable"
     });
+    let records = world.gateway.records();
+    for one in refused.iter().take(20) {
+        let of_it = records.iter().filter(|record| record["id"] == one["id"]);
+        let phases: Vec<_> = of_it.map(|record| record["phase"].as_str().unwrap()).collect();
+        assert_eq!(phases, ["decided", "done"]);
+    }
 }
 
 #[test]

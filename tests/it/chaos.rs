@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::support::chaos::Chaos;
 use crate::support::chaos::Fault;
+use crate::support::gateway::Gateway;
 use crate::support::gateway::Setup;
 use crate::support::tree::Tree;
 use crate::support::until;
@@ -54,6 +55,7 @@ fn cached_content_is_served_through_every_fault_and_the_rest_comes_back_after_it
             again.status == 200 && gateway.metric_sum("modgate_upstream_up") > 0.5
         });
     }
+    Gateway::vouch_for(&[&gateway], &upstream);
 }
 
 const FAULTS: [(Fault, u16, &str); 6] = [

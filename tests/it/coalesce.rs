@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use crate::support::gateway::Gateway;
 use crate::support::gateway::Setup;
 use crate::support::tree::Tree;
 use crate::support::until;
@@ -42,6 +43,7 @@ fn fifty_cold_clients_of_one_zip_cause_one_upstream_request() {
         assert!(answer.body == zip);
     }
     assert_eq!(upstream.count(".zip"), 1);
+    Gateway::vouch_for(&[&gateway], &upstream);
 }
 
 #[test]
@@ -63,6 +65,8 @@ fn a_fill_outlives_the_caller_who_began_it() {
     });
     assert_eq!(client.get(ZIP).status, 200);
     assert_eq!(upstream.count(".zip"), 1);
+    // whoever hung up has a record too
+    Gateway::vouch_for(&[&gateway], &upstream);
 }
 
 const CLIENTS: usize = 50;

@@ -4,6 +4,8 @@
 #![expect(clippy::panic, reason = "a failed step is a failed test")]
 
 mod access;
+mod audit_admin;
+mod audit_events;
 mod audit_failure;
 mod audit_log;
 mod audit_questions;

@@ -103,6 +103,7 @@ fn a_hundred_cold_clients_on_three_nodes_cause_one_upstream_request() {
     }
     assert_eq!(world.upstream.count(".zip"), 1);
     until("the lease is given back", || world.locks().contains("no locks"));
+    Gateway::vouch_for(&nodes.each_ref(), &world.upstream);
 }
 
 #[test]
@@ -157,6 +158,9 @@ fn a_leader_that_hangs_loses_its_lease_and_its_late_answer_replaces_nothing() {
     let third = world.node_over(&newer, "third");
     assert_eq!(third.client().get(LIST).text(), text);
     assert_eq!((world.upstream.count("/list"), newer.count("/list")), (1, 1));
+    for upstream in [&world.upstream, &newer] {
+        Gateway::vouch_for(&[&leader, &other, &third], upstream);
+    }
 }
 
 #[test]
@@ -178,6 +182,7 @@ fn a_failed_fetch_is_not_repeated_by_one_node_after_the_other() {
     for node in &nodes {
         assert_eq!(node.client().get(ZIP).status, 200);
     }
+    Gateway::vouch_for(&nodes.each_ref(), &world.upstream);
 }
 
 #[test]
@@ -196,4 +201,5 @@ fn without_redis_every_node_fetches_once_and_nobody_fails() {
         assert_eq!(answer.join().unwrap().0, 200);
     }
     assert_eq!(world.upstream.count(".zip"), 3);
+    Gateway::vouch_for(&nodes.each_ref(), &world.upstream);
 }

@@ -66,6 +66,7 @@ fn redis_killed_hung_and_flushed_under_load_fails_nobody() {
     load.phase("redis flushed", 300);
     is_used_again(&gateway, &load);
     load.end();
+    Gateway::vouch_for(&[&gateway], &upstream);
     assert!(looks(&gateway, "redis", "error") > 0.5, "the outages were seen");
 }
 
@@ -84,6 +85,7 @@ fn a_failover_by_sentinels_fails_nobody() {
     until("the sentinels have another master", || watched.master() != master);
     is_used_again(&gateway, &load);
     load.end();
+    Gateway::vouch_for(&[&gateway], &upstream);
 }
 
 #[test]
@@ -100,6 +102,7 @@ fn a_cluster_that_loses_a_master_fails_nobody() {
     cluster.nodes[1].start_again();
     is_used_again(&gateway, &load);
     load.end();
+    Gateway::vouch_for(&[&gateway], &upstream);
 }
 
 #[test]
@@ -129,6 +132,7 @@ fn a_bucket_that_hangs_or_dies_fails_nobody_and_costs_little() {
     assert!(looks(&third, "bucket", "hit") > 0.5, "what was stored before is still there");
     load.end();
     others.end();
+    Gateway::vouch_for(&[&gateway, &cold, &third], &upstream);
 }
 
 /// A gateway whose cache is a file system of 4 MiB of its own.
@@ -166,5 +170,6 @@ fn a_full_disk_fails_nobody_who_asks_for_what_is_held() {
     assert!(kept.success());
     load.phase("disk read-only", 300);
     load.end();
+    Gateway::vouch_for(&[&gateway], &upstream);
     assert!(gateway.metric_sum("modgate_integrity_failures_total") < 0.5, "nothing is corrupt");
 }

@@ -345,6 +345,12 @@ fn a_candidate_is_observed_then_promoted_as_it_was_observed() {
     });
     let denied = gateway.audited(1, "a denial", |event| event["event"] == "authz.deny");
     assert_eq!(denied[0]["decision"]["policy"], digest.as_str());
+    until("the promotion is recorded", || {
+        gateway.records().iter().any(|record| {
+            let asked = record["detail"]["asked"].as_str().unwrap_or_default();
+            record["event"] == "policy.promote" && asked.starts_with(&digest)
+        })
+    });
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The harness: it starts what a promise needs, speaks the domain, and stops what it started by its own id.
 
 pub(crate) mod authority;
+pub(crate) mod balance;
 pub(crate) mod cable;
 pub(crate) mod chaos;
 pub(crate) mod client;
@@ -31,9 +32,14 @@ use std::time::Instant;
 
 /// Waits until something is so, asking again every few milliseconds; gives up after 20 seconds.
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    until_told(what, || if is_so() { Ok(()) } else { Err(String::new()) });
+}
+
+/// The same of something that can say how it stands.
+pub(crate) fn until_told(what: &str, mut is_so: impl FnMut() -> Result<(), String>) {
     let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "never happened: {what}");
+    while let Err(standing) = is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "never happened: {what} {standing}");
         std::thread::park_timeout(Duration::from_millis(5));
     }
 }

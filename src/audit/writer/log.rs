@@ -20,6 +20,7 @@ use crate::audit::chain::Chain;
 use crate::audit::encode;
 use crate::audit::event::Event;
 use crate::audit::event::GROUPS;
+use crate::audit::event::Spoken;
 use crate::audit::event::Standing;
 use crate::audit::health::Lost;
 use crate::audit::keeper::Job;
@@ -43,7 +44,7 @@ use crate::tlog::note::Signer;
 /// What a log signs with, whom it tells, and who tidies up behind it.
 pub(in crate::audit::writer) struct Parts {
     pub(in crate::audit::writer) signers: Vec<Signer>,
-    pub(in crate::audit::writer) pseudonyms: Option<Pseudonyms>,
+    pub(in crate::audit::writer) pseudonyms: Pseudonyms,
     pub(in crate::audit::writer) teller: Teller,
     pub(in crate::audit::writer) jobs: mpsc::Sender<Job>,
 }
@@ -140,7 +141,7 @@ impl Log {
             let detail = vec![("why", why.to_owned()), ("first_bad", seq.to_string())];
             self.own(Name::AuditGap, Outcome::Failed, detail);
         }
-        let _gone = self.parts.jobs.send(Job::Tidy { except: self.first });
+        let _gone = self.parts.jobs.send(Job::Tidy { before: self.first });
     }
 
     fn open_segment(&mut self, name: Name, more: Vec<(&'static str, String)>) {
@@ -168,10 +169,11 @@ impl Log {
         }
         self.last_time = now;
         self.cut_groups(&mut event);
-        if let Some(actor) = &mut event.actor
-            && let Some(pseudonyms) = &self.parts.pseudonyms
-        {
-            actor.id = actor.id.as_deref().map(|id| pseudonyms.of(id));
+        if let Some(actor) = &mut event.actor {
+            actor.roles.truncate(GROUPS);
+            if actor.name == Spoken::Typed || self.settings.config.pseudonymise {
+                actor.id = actor.id.as_deref().map(|id| self.parts.pseudonyms.of(id));
+            }
         }
         let marked = self.marks.mark(&event, now);
         self.push(event, &marked);
@@ -289,7 +291,7 @@ impl Log {
             self.checkpoint();
             let closed = self.first;
             self.open_segment(Name::AuditRotate, Vec::new());
-            let _gone = self.parts.jobs.send(Job::Tidy { except: self.first });
+            let _gone = self.parts.jobs.send(Job::Tidy { before: self.first });
             tracing::debug!(closed, "an audit segment is closed");
             return true;
         }

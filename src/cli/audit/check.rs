@@ -7,15 +7,17 @@ use clap::Args;
 use serde_json::json;
 
 use crate::audit::chain;
+use crate::audit::filter::Filter;
 use crate::audit::index;
 use crate::audit::index::Index;
 use crate::audit::keys;
+use crate::audit::name::Name;
 use crate::audit::prove;
 use crate::audit::prove::Proof;
 use crate::audit::query;
 use crate::audit::query::Effort;
-use crate::audit::query::Filter;
 use crate::audit::query::Listener;
+use crate::audit::slip::Deed;
 use crate::audit::verify;
 use crate::audit::verify::Question;
 use crate::audit::verify::Report;
@@ -27,6 +29,7 @@ use crate::cli::audit::places::Progress;
 use crate::cli::audit::places::believed;
 use crate::cli::audit::say_json;
 use crate::cli::say;
+use crate::cli::slips;
 
 /// `modgate audit verify`.
 #[derive(Debug, Args)]
@@ -52,7 +55,8 @@ impl Verify {
         self,
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
-        let (config, directories) = self.places.find(environment)?;
+        let deed = Deed { name: Name::AuditVerify, command: "audit verify", asked: String::new() };
+        let (config, directories) = self.places.find(environment, &deed)?;
         let keys = believed(&self.key, &config)?;
         let kept = self.checkpoints.as_deref().map(notes_in).transpose()?.unwrap_or_default();
         let nodes = match self.node {
@@ -182,7 +186,8 @@ impl Prove {
                 }
             };
         }
-        let (_, directories) = self.places.find(environment)?;
+        let deed = Deed { name: Name::AuditRead, command: "audit prove", asked: String::new() };
+        let (_, directories) = self.places.find(environment, &deed)?;
         let (node, seq) = match (self.node, self.seq) {
             (Some(node), Some(seq)) => (node, seq),
             (_, _) => place_of(&directories, self.id)?,
@@ -235,7 +240,8 @@ impl Witness {
         self,
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
-        let (config, directories) = self.places.find(environment)?;
+        let deed = Deed { name: Name::AuditVerify, command: "audit witness", asked: String::new() };
+        let (config, directories) = self.places.find(environment, &deed)?;
         let keys = believed(&self.key, &config)?;
         let kept = match std::fs::read_to_string(&self.state) {
             Ok(kept) => kept,
@@ -280,6 +286,12 @@ impl KeyCommand {
         let (path, name) =
             (&config.audit.key_file, format!("{}/{}", config.audit.origin, config.telemetry.node));
         if self.rotate {
+            let deed = Deed {
+                name: Name::AdminAction,
+                command: "audit key --rotate",
+                asked: String::new(),
+            };
+            slips::leave(&config, &deed);
             keys::rotate(path, &name)?;
         }
         let signers = keys::signers(path, &name)?;
@@ -305,7 +317,8 @@ impl IndexCommand {
         self,
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
-        let (_, directories) = self.places.find(environment)?;
+        let deed = Deed { name: Name::AdminAction, command: "audit index", asked: String::new() };
+        let (_, directories) = self.places.find(environment, &deed)?;
         let mut made = 0;
         for node in verify::nodes(&directories)? {
             let segments = verify::segments(&directories, &node)?;

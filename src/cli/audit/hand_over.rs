@@ -24,6 +24,7 @@ use crate::audit::query::Effort;
 use crate::audit::query::Listener;
 use crate::audit::query::text;
 use crate::audit::segment;
+use crate::audit::slip::Deed;
 use crate::audit::verify;
 use crate::audit::verify::Question;
 use crate::audit::verify::Report;
@@ -89,7 +90,9 @@ impl Export {
         self,
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
-        let (config, directories) = self.places.find(environment)?;
+        let asked = format!("{:?} {}", self.format, self.wanted.told()).to_lowercase();
+        let deed = Deed { name: Name::AuditExport, command: "audit export", asked };
+        let (config, directories) = self.places.find(environment, &deed)?;
         match (&self.control, &self.out) {
             (Some(_), Some(directory)) => self.pack(&config, &directories, directory),
             (_, None) => self.write(&directories, BufWriter::new(std::io::stdout().lock())),
@@ -106,7 +109,7 @@ impl Export {
         if let Some(header) = format.header() {
             write!(writer.into, "{header}{}", format.line_end())?;
         }
-        query::scan(directories, &self.wanted.filter(), &mut writer)?;
+        query::scan(directories, &self.wanted.0, &mut writer)?;
         writer.into.flush()?;
         writer.failed.map_or(Ok(()), |error| Err(error.into()))
     }
@@ -117,7 +120,7 @@ impl Export {
         let format = Format::Jsonl;
         let file = BufWriter::new(File::create(into.join("records.jsonl"))?);
         let mut writer = Writer::new(format, file);
-        query::scan(directories, &self.wanted.filter(), &mut writer)?;
+        query::scan(directories, &self.wanted.0, &mut writer)?;
         writer.into.flush()?;
         if let Some(error) = writer.failed {
             return Err(error.into());
@@ -194,8 +197,9 @@ impl<W: Write> Listener for Writer<W> {
         }
     }
 
-    fn progress(&mut self, effort: Effort) {
+    fn progress(&mut self, effort: Effort) -> ControlFlow<()> {
         self.progress.tell(effort);
+        ControlFlow::Continue(())
     }
 }
 

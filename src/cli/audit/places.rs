@@ -6,17 +6,22 @@ use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use clap::Arg;
+use clap::ArgMatches;
 use clap::Args;
+use clap::Command;
+use clap::FromArgMatches;
 
+use crate::audit::filter::Filter;
 use crate::audit::keys;
 use crate::audit::query::Effort;
-use crate::audit::query::Filter;
+use crate::audit::slip::Deed;
 use crate::cli::Failure;
 use crate::cli::Settings;
 use crate::cli::complain;
+use crate::cli::slips;
 use crate::clock::Clock as _;
 use crate::clock::SystemClock;
-use crate::clock::rfc3339_micros;
 use crate::config::Config;
 use crate::tlog::note::Verifier;
 
@@ -39,16 +44,19 @@ impl Places {
         self.settings.load(environment, Vec::new())
     }
 
-    /// The configuration, and the directories.
+    /// The configuration, and the directories. What is about to be done with a gateway's own log is told to the gateway
+    /// first; a copy elsewhere is nobody's.
     pub(in crate::cli::audit) fn find(
         &self,
         environment: Vec<(String, String)>,
+        deed: &Deed,
     ) -> Result<(Config, Vec<PathBuf>), Failure> {
         let config = self.config(environment)?;
         let mut directories = self.dir.clone();
         if directories.is_empty() {
             directories.push(config.audit.dir.clone());
             directories.extend(config.audit.second_dir.clone());
+            slips::leave(&config, deed);
         }
         if let Some(missing) = directories.iter().find(|directory| !directory.is_dir()) {
             let text = format!(
@@ -86,63 +94,49 @@ pub(in crate::cli::audit) fn believed(
     Ok(keys)
 }
 
-/// Which records; what is not given does not matter.
-#[derive(Debug, Clone, Args)]
-pub(in crate::cli) struct Wanted {
-    /// The principal, such as user:token:alice
-    #[arg(long, value_name = "PRINCIPAL")]
-    actor: Option<String>,
-    /// The module path; with /... at its end everything below it too
-    #[arg(long, value_name = "PATH")]
-    module: Option<String>,
-    /// The version
-    #[arg(long, value_name = "VERSION")]
-    version: Option<String>,
-    /// What the policy said: allow, deny, absent or error
-    #[arg(long, value_name = "WORD")]
-    decision: Option<String>,
-    /// The rule that decided
-    #[arg(long, value_name = "ID")]
-    rule: Option<String>,
-    /// The address it came from
-    #[arg(long, value_name = "IP")]
-    source: Option<String>,
-    /// The event, such as module.zip, or a group of them, such as auth.
-    #[arg(long, value_name = "NAME")]
-    event: Option<String>,
-    /// What came of it, such as allowed, denied, unauthenticated or failed
-    #[arg(long, value_name = "WORD")]
-    outcome: Option<String>,
-    /// The record's id, as answers and log lines show it
-    #[arg(long, value_name = "UUID")]
-    id: Option<String>,
-    /// No earlier than a time: 2026-10-01, 2026-10-01T12:00:00Z, or 30d for thirty days ago
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    from: Option<String>,
-    /// Earlier than a time
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    to: Option<String>,
-}
+/// Which records; what is not given does not matter. The options are those that a [`Filter`] declares.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct Wanted(pub(in crate::cli::audit) Filter);
 
 impl Wanted {
-    pub(in crate::cli::audit) fn filter(&self) -> Filter {
-        let Self { actor, module, version, decision, rule, source, event, outcome, id, from, to } =
-            self.clone();
-        Filter { actor, module, version, decision, rule, source, event, outcome, id, from, to }
+    /// For the record of the question.
+    pub(in crate::cli::audit) fn told(&self) -> String {
+        let given = self.0.given().map(|(name, value)| format!("{name}={value}"));
+        given.collect::<Vec<_>>().join(" ")
     }
 }
 
-/// A time as records write it.
-fn moment(text: &str) -> Result<String, String> {
-    if let Ok(ago) = humantime::parse_duration(text) {
-        let then = SystemClock.now().checked_sub(ago).ok_or("that is before time began")?;
-        return Ok(rfc3339_micros(then));
+impl Args for Wanted {
+    fn augment_args(mut command: Command) -> Command {
+        for field in Filter::FIELDS {
+            let read = |text: &str| field.read(text, SystemClock.now());
+            let option = Arg::new(field.name).long(field.name).value_name(field.value);
+            let help = field.help.trim().trim_end_matches('.');
+            command = command.arg(option.help(help).value_parser(read));
+        }
+        command
     }
-    let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
-    let format = &time::format_description::well_known::Rfc3339;
-    let at = time::OffsetDateTime::parse(&whole, format)
-        .map_err(|_| "write 2026-10-01, 2026-10-01T12:00:00Z, or 30d for thirty days ago")?;
-    Ok(rfc3339_micros(at.into()))
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Wanted {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut wanted = Self(Filter::default());
+        wanted.update_from_arg_matches(matches)?;
+        Ok(wanted)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for field in Filter::FIELDS {
+            if let Some(value) = matches.get_one::<String>(field.name) {
+                field.set(&mut self.0, value.clone());
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Tells somebody who waits at a terminal how far it is.

@@ -9,19 +9,22 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use clap::ValueEnum;
+use clap::builder::PossibleValue;
+use clap::builder::PossibleValuesParser;
 use serde_json::Value;
-use serde_json::json;
 
 use crate::audit::encode::plain;
+use crate::audit::filter::Filter;
+use crate::audit::name::Name;
 use crate::audit::query;
 use crate::audit::query::Effort;
-use crate::audit::query::Filter;
 use crate::audit::query::Listener;
 use crate::audit::query::text;
 use crate::audit::report::Gathering;
 use crate::audit::report::Question;
+use crate::audit::report::RECORDS;
 use crate::audit::report::Table;
+use crate::audit::slip::Deed;
 use crate::cli::Failure;
 use crate::cli::audit::places::Places;
 use crate::cli::audit::places::Progress;
@@ -51,8 +54,8 @@ pub(in crate::cli) struct Tail {
 #[command(disable_version_flag = true)]
 pub(in crate::cli) struct Query {
     /// What to ask about the records that fit
-    #[arg(value_enum, default_value = "records")]
-    question: Asked,
+    #[arg(default_value = RECORDS, value_parser = questions())]
+    question: String,
     /// A file of principals (leavers) or rules (unused), one a line
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
@@ -63,60 +66,6 @@ pub(in crate::cli) struct Query {
     wanted: Wanted,
     #[command(flatten)]
     places: Places,
-}
-
-/// The auditors' questions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Asked {
-    /// The records themselves: everything an actor did, with --actor
-    Records,
-    /// Who downloaded what, when
-    Downloads,
-    /// Refusals by rule, in families, without ancestors
-    Denials,
-    /// Which policy was in force (--to TIME), and who was allowed what under it
-    Access,
-    /// What the principals of --list did
-    Leavers,
-    /// The first access of each principal to each private module
-    Firsts,
-    /// Failed logins by source; many names from one are a spray
-    Logins,
-    /// Changes of policy, configuration, tokens and cache
-    Changes,
-    /// Who has a version: --module M --version V
-    Holders,
-    /// Different private modules of each principal in an hour, the most first
-    Spread,
-    /// Private modules at night and on weekends (UTC)
-    OffHours,
-    /// One proof of identity from several networks
-    Networks,
-    /// When each rule was last used; --list names rules that may never have been
-    Unused,
-    /// Gaps, starts and stops
-    Gaps,
-}
-
-impl Asked {
-    const fn question(self) -> Option<Question> {
-        Some(match self {
-            Self::Records => return None,
-            Self::Downloads => Question::Downloads,
-            Self::Denials => Question::Denials,
-            Self::Access => Question::Access,
-            Self::Leavers => Question::Leavers,
-            Self::Firsts => Question::Firsts,
-            Self::Logins => Question::Logins,
-            Self::Changes => Question::Changes,
-            Self::Holders => Question::Holders,
-            Self::Spread => Question::Spread,
-            Self::OffHours => Question::OffHours,
-            Self::Networks => Question::Networks,
-            Self::Unused => Question::Unused,
-            Self::Gaps => Question::Gaps,
-        })
-    }
 }
 
 /// `modgate audit stats`.
@@ -133,14 +82,27 @@ pub(in crate::cli) struct Stats {
     places: Places,
 }
 
+/// The records themselves, and the auditors' questions.
+fn questions() -> PossibleValuesParser {
+    let value = |text, help: &'static str| PossibleValue::new(text).help(help.trim());
+    let records = value(RECORDS, "The records: everything an actor did, with --actor.");
+    let questions = Question::ALL.iter().map(|asked| value(asked.text(), asked.meaning()));
+    PossibleValuesParser::new(std::iter::once(records).chain(questions))
+}
+
 impl Query {
     pub(in crate::cli::audit) fn run(
         self,
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
-        let (_, directories) = self.places.find(environment)?;
-        let filter = self.wanted.filter();
-        let Some(question) = self.question.question() else {
+        let deed = Deed {
+            name: Name::AuditRead,
+            command: "audit query",
+            asked: format!("{} {}", self.question, self.wanted.told()),
+        };
+        let (_, directories) = self.places.find(environment, &deed)?;
+        let filter = self.wanted.0;
+        let Some(question) = Question::parse(&self.question) else {
             let mut printer = Printer { json: self.json, failed: None, progress: Progress::new() };
             query::scan(&directories, &filter, &mut printer)?;
             return printer.failed.map_or(Ok(()), Err);
@@ -149,7 +111,7 @@ impl Query {
             Some(path) => {
                 std::fs::read_to_string(path).with_context(|| path.display().to_string())?
             }
-            None if question == Question::Leavers => {
+            None if question.needs_list() => {
                 return Err(Failure::Settings(
                     "modgate: name the file of principals with --list".to_owned(),
                 ));
@@ -179,8 +141,9 @@ impl Listener for Gather {
         ControlFlow::Continue(())
     }
 
-    fn progress(&mut self, effort: Effort) {
+    fn progress(&mut self, effort: Effort) -> ControlFlow<()> {
         self.progress.tell(effort);
+        ControlFlow::Continue(())
     }
 }
 
@@ -202,8 +165,9 @@ impl Listener for Printer {
         }
     }
 
-    fn progress(&mut self, effort: Effort) {
+    fn progress(&mut self, effort: Effort) -> ControlFlow<()> {
         self.progress.tell(effort);
+        ControlFlow::Continue(())
     }
 }
 
@@ -233,15 +197,7 @@ fn for_people(record: &Value) -> String {
 #[expect(clippy::fn_params_excessive_bools, reason = "the command line's switch")]
 fn print(table: &Table, json: bool) -> Result<(), Failure> {
     if json {
-        for row in &table.rows {
-            let named = table
-                .columns
-                .iter()
-                .zip(row)
-                .map(|(name, value)| ((*name).to_owned(), json!(value)));
-            say_json(&Value::Object(named.collect()))?;
-        }
-        return Ok(());
+        return table.objects().try_for_each(|row| say_json(&row));
     }
     let head: Vec<String> = table.columns.iter().map(|name| (*name).to_owned()).collect();
     let rows: Vec<Vec<String>> = std::iter::once(&head)
@@ -268,9 +224,11 @@ impl Stats {
         self,
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
-        let (_, directories) = self.places.find(environment)?;
+        let deed =
+            Deed { name: Name::AuditRead, command: "audit stats", asked: self.wanted.told() };
+        let (_, directories) = self.places.find(environment, &deed)?;
         let mut count = Count { counts: BTreeMap::new(), progress: Progress::new() };
-        query::scan(&directories, &self.wanted.filter(), &mut count)?;
+        query::scan(&directories, &self.wanted.0, &mut count)?;
         let rows = count
             .counts
             .into_iter()
@@ -291,8 +249,9 @@ impl Listener for Count {
         ControlFlow::Continue(())
     }
 
-    fn progress(&mut self, effort: Effort) {
+    fn progress(&mut self, effort: Effort) -> ControlFlow<()> {
         self.progress.tell(effort);
+        ControlFlow::Continue(())
     }
 }
 
@@ -301,7 +260,8 @@ impl Tail {
         self,
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
-        let (_, directories) = self.places.find(environment)?;
+        let deed = Deed { name: Name::AuditRead, command: "audit tail", asked: String::new() };
+        let (_, directories) = self.places.find(environment, &deed)?;
         let mut seen: BTreeMap<String, u64> = BTreeMap::new();
         let mut first = true;
         loop {

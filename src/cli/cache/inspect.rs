@@ -7,6 +7,8 @@ use clap::Args;
 use futures_util::StreamExt as _;
 
 use crate::app::stores::Stores;
+use crate::audit::name::Name;
+use crate::audit::slip::Deed;
 use crate::cache::entry::Held;
 use crate::cache::key::Key;
 use crate::cache::tier::Tier as _;
@@ -14,6 +16,7 @@ use crate::cache::tier::TierError;
 use crate::cli::Failure;
 use crate::cli::Settings;
 use crate::cli::say;
+use crate::cli::slips;
 use crate::cluster::message::Message;
 use crate::goproxy::path::ModulePath;
 use crate::goproxy::version::Version;
@@ -157,6 +160,10 @@ impl Purge {
             .map_err(|error| Failure::Settings(format!("{path} is no module path: {error}")))?;
         let version = version.map(Version::parse).transpose();
         let version = version.map_err(|error| Failure::Settings(format!("no version: {error}")))?;
+        let config = self.settings.load(environment.clone(), Vec::new())?;
+        let deed =
+            Deed { name: Name::CachePurge, command: "cache purge", asked: self.module.clone() };
+        slips::leave(&config, &deed);
         with_stores(&self.settings, environment, |stores| async move {
             let keys = keys_of(&stores, &path, version.as_ref()).await;
             let mut removed = 0;

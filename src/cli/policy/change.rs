@@ -11,11 +11,14 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::app;
+use crate::audit::name::Name;
 use crate::audit::segment::Segment;
+use crate::audit::slip::Deed;
 use crate::cli::Failure;
 use crate::cli::Settings;
 use crate::cli::policy::Which;
 use crate::cli::say;
+use crate::cli::slips;
 use crate::clock::Clock as _;
 use crate::clock::SystemClock;
 use crate::policy::draft::Draft;
@@ -159,6 +162,9 @@ impl Promote {
         }
         let older = read(&target)
             .map_or_else(|_| "unreadable".to_owned(), |old| old.revision().to_string());
+        let asked = format!("{} over {older}", draft.revision());
+        let deed = Deed { name: Name::PolicyPromote, command: "policy promote", asked };
+        slips::leave(&config, &deed);
         let kept = replace(&target, &draft)?;
         say(&format!(
             "promoted {} over {older}; the older files are in {}; a running gateway follows by itself",

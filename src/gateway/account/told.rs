@@ -9,6 +9,7 @@ use crate::audit::encode::plain;
 use crate::audit::event;
 use crate::audit::event::Event;
 use crate::audit::event::Phase;
+use crate::audit::event::Spoken;
 use crate::audit::name as audit;
 use crate::audit::name::Name;
 use crate::clock::rfc3339_micros;
@@ -19,6 +20,7 @@ use crate::gateway::account::Accounts;
 use crate::goproxy::artifact::Endpoint;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::Answer;
+use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
 use crate::telemetry::labels::Code;
 use crate::telemetry::labels::Decision;
@@ -27,6 +29,7 @@ use crate::telemetry::labels::Outcome;
 use crate::telemetry::product::Served;
 use crate::telemetry::record::Facts;
 use crate::telemetry::record::Record;
+use crate::telemetry::record::Tried;
 use crate::telemetry::trace::Closed;
 use crate::telemetry::trace::Stage;
 
@@ -71,8 +74,7 @@ impl Account {
             if let Some(shadow) = &self.facts.shadow {
                 metrics.policy_shadow_diffs.count((decision.into(), shadow.decision.0.into()));
             }
-            let decided = self.facts.stages.iter().find(|(stage, _)| *stage == Stage::Authorize);
-            if let Some((_, took)) = decided {
+            if let Some(took) = self.decided_in() {
                 metrics.authz_seconds.observe((), took.as_secs_f64());
             }
         }
@@ -104,14 +106,28 @@ impl Account {
         );
     }
 
+    /// How long the policy took.
+    fn decided_in(&self) -> Option<Duration> {
+        let decided = self.facts.stages.iter().find(|(stage, _)| *stage == Stage::Authorize);
+        decided.map(|(_, took)| *took)
+    }
+
     /// The stable name of what happened.
     fn name(&self) -> Name {
+        let recognised = self.facts.auth_result == Some(AuthResult::Success);
+        if self.endpoint() == Endpoint::Admin && recognised {
+            // whatever came of it: who tries to read the audit is found by one name
+            return Name::AuditRead;
+        }
         match (self.facts.decision, self.facts.fault) {
             (Some((Decision::Deny | Decision::Error, _)), _) => return Name::AuthzDeny,
             (Some((Decision::Absent, _)), _) => return Name::AuthzAncestor,
             (_, Some(Kind::Malformed)) => return Name::RequestRejected,
             (_, Some(Kind::Unauthenticated)) => return self.unrecognised(),
             (None, Some(Kind::Throttled)) => return Name::AuthThrottled,
+            (None, _) if self.facts.auth_result == Some(AuthResult::BackendUnavailable) => {
+                return Name::AuthUnavailable;
+            }
             (_, Some(Kind::Integrity)) => return Name::IntegrityFailed,
             _ => {}
         }
@@ -125,6 +141,7 @@ impl Account {
             Endpoint::SumdbTile => Name::SumdbTile,
             Endpoint::SumdbSupported | Endpoint::SumdbLatest => Name::SumdbHead,
             Endpoint::Own | Endpoint::Root => Name::GatewayRead,
+            Endpoint::Admin => Name::AuditRead,
             Endpoint::Other => Name::RequestOther,
         }
     }
@@ -142,6 +159,8 @@ impl Account {
             return audit::Outcome::Ancestor;
         }
         match self.facts.fault {
+            // nothing was given, whatever might have been
+            None if self.code == Code::ClientClosed => audit::Outcome::Failed,
             None if self.outcome == Outcome::BodyError => audit::Outcome::Failed,
             None => audit::Outcome::Allowed,
             Some(Kind::Malformed) => audit::Outcome::Rejected,
@@ -172,7 +191,10 @@ impl Account {
                 reason: reason.text(),
                 rule: facts.rule.clone(),
                 policy: facts.revision.clone(),
+                generation: facts.generation,
                 cached: facts.decision_cached,
+                gates: facts.gates.clone(),
+                us: self.decided_in().map(|took| took.as_micros().try_into().unwrap_or(u64::MAX)),
                 shadow: facts.shadow.as_ref().map(|shadow| event::Shadow {
                     effect: shadow.decision.0.text(),
                     reason: shadow.decision.1.text(),
@@ -189,6 +211,7 @@ impl Account {
             }),
             upstream: self.upstream(),
             fault: facts.fault.map(Kind::word),
+            detail: facts.asked.clone().into(),
             ..Event::bare(time, self.name(), record.id().to_string(), self.outcome())
         }
     }
@@ -228,14 +251,28 @@ impl Account {
 
     fn actor(&self) -> Option<event::Actor> {
         let facts = &self.facts;
+        let method = facts.auth_method?;
+        let (tried, name) = spoken(facts.tried.clone());
         Some(event::Actor {
-            id: facts.principal.clone(),
-            auth: facts.auth_method?.text(),
-            result: facts.auth_result?.text(),
+            id: facts.principal.clone().or(tried),
+            kind: kind(method),
             groups: facts.groups.clone(),
-            gset: None,
+            roles: facts.roles.clone(),
             detail: facts.auth_detail.clone(),
+            name,
+            ..event::Actor::of(method.text(), facts.auth_result?.text())
         })
+    }
+
+    /// The record of a proof that was good, once for the requests it is good for; joined to the first of them by its id.
+    pub(in crate::gateway::account) fn session(&self) -> Event {
+        let (record, name) = (&self.record, Name::AuthSuccess);
+        let time = rfc3339_micros(record.received());
+        Event {
+            actor: self.actor(),
+            source: Some(self.source()),
+            ..Event::bare(time, name, record.id().to_string(), audit::Outcome::Allowed)
+        }
     }
 
     fn upstream(&self) -> Option<event::Upstream> {
@@ -318,6 +355,27 @@ impl Account {
             line.push_str(&plain(text));
         }
         line
+    }
+}
+
+/// Whose name it is that somebody tried.
+pub(in crate::gateway::account) fn spoken(tried: Option<Tried>) -> (Option<String>, Spoken) {
+    match tried {
+        None => (None, Spoken::Known),
+        Some(Tried::Known(principal)) => (Some(principal), Spoken::Known),
+        Some(Tried::Typed(typed)) => (Some(typed), Spoken::Typed),
+    }
+}
+
+/// What kind of proof stands behind a caller.
+const fn kind(method: AuthMethod) -> Option<&'static str> {
+    match method {
+        AuthMethod::Ldap => Some("person"),
+        AuthMethod::Mtls => Some("workload"),
+        // whoever holds it: a person, or a job
+        AuthMethod::Token | AuthMethod::Jwt => Some("bearer"),
+        AuthMethod::Anonymous => Some("anonymous"),
+        AuthMethod::Unknown => None,
     }
 }
 

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -21,6 +22,7 @@ use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::authority::ClientCertificate;
+use super::balance;
 
 /// A connection, encrypted or not.
 pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
@@ -32,7 +34,11 @@ pub(crate) struct Client {
     config: Arc<ClientConfig>,
     authorization: Option<String>,
     from: Option<IpAddr>,
+    answers: Ledger,
 }
+
+/// The traces of the answers that clients of one gateway have read.
+pub(crate) type Ledger = Arc<Mutex<Vec<String>>>;
 
 /// An answer, as it came.
 #[derive(Debug, Clone)]
@@ -65,7 +71,18 @@ impl Client {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { address, config: Arc::new(config), authorization: None, from: None }
+        let answers = Ledger::default();
+        Self { address, config: Arc::new(config), authorization: None, from: None, answers }
+    }
+
+    /// The same client, writing down which answers it read.
+    pub(crate) fn noting(self, answers: &Ledger) -> Self {
+        Self { answers: Arc::clone(answers), ..self }
+    }
+
+    fn note(&self, answer: Answer) -> Answer {
+        self.answers.lock().unwrap().extend(balance::answered(&answer));
+        answer
     }
 
     /// The same client with a certificate of its own.
@@ -147,7 +164,7 @@ impl Client {
         );
         stream.write_all(request.as_bytes()).ok()?;
         stream.flush().ok()?;
-        let answer = parse(&read_to_end(&mut stream))?;
+        let answer = self.note(parse(&read_to_end(&mut stream))?);
         let length: usize = answer.header("content-length").parse().ok()?;
         (answer.body.len() == length).then_some(answer.status)
     }
@@ -163,7 +180,8 @@ impl Client {
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}{more}\r\n"
         );
         let raw = self.raw(request.as_bytes());
-        parse(&raw).unwrap_or_else(|| panic!("no HTTP answer to {method} {path}: {raw:?}"))
+        let answer = parse(&raw);
+        self.note(answer.unwrap_or_else(|| panic!("no HTTP answer to {method} {path}: {raw:?}")))
     }
 
     /// Sends bytes and reads until the other side closes or resets.
@@ -188,7 +206,7 @@ impl Client {
         stream.flush().unwrap();
         let mut buffer = vec![0_u8; 64 * 1024];
         let count = stream.read(&mut buffer).unwrap();
-        let head = parse(&buffer[..count]).unwrap();
+        let head = self.note(parse(&buffer[..count]).unwrap());
         assert_eq!(head.status, 200, "{}", head.text());
         let mut total = head.body.len() as u64;
         loop {
@@ -241,7 +259,7 @@ impl Session {
                 if count == 0 || answer.header("connection") == "close" {
                     self.stream = None;
                 }
-                return answer.status;
+                return self.client.note(answer).status;
             }
         }
     }

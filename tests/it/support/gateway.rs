@@ -16,7 +16,9 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 
+use super::client::Answer;
 use super::client::Client;
+use super::client::Ledger;
 use super::until;
 
 /// The binary under test.
@@ -52,6 +54,7 @@ pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) ops: SocketAddr,
     output: Arc<Mutex<String>>,
+    answers: Ledger,
 }
 
 impl Setup {
@@ -127,7 +130,8 @@ fn launch_in(
     let port: u16 = after("https://localhost:").parse().unwrap();
     let ops = after("metrics:   http://").parse().unwrap();
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    Gateway { child, directory: Arc::clone(directory), address, ops, output }
+    let (directory, answers) = (Arc::clone(directory), Ledger::default());
+    Gateway { child, directory, address, ops, output, answers }
 }
 
 fn gather(pipe: impl std::io::Read + Send + 'static, into: &Arc<Mutex<String>>) {
@@ -139,6 +143,13 @@ fn gather(pipe: impl std::io::Read + Send + 'static, into: &Arc<Mutex<String>>) 
             text.push('\n');
         }
     });
+}
+
+/// What happened apart from answers: a test that is about it looks at [`Gateway::records`].
+fn is_news(name: &str) -> bool {
+    let groups = ["dependency.", "jwks.", "ldap.", "token.", "egress.", "upstream.", "policy.deny"];
+    let besides = ["auth.success", "auth.lockout", "admin.action"];
+    groups.iter().any(|group| name.starts_with(group)) || besides.contains(&name)
 }
 
 /// Every record of a directory's segments, compressed or not, in order.
@@ -203,7 +214,12 @@ impl Gateway {
 
     /// A client without credentials.
     pub(crate) fn stranger(&self) -> Client {
-        Client::new(self.address, &self.ca())
+        Client::new(self.address, &self.ca()).noting(&self.answers)
+    }
+
+    /// The traces of the answers that clients of this start have read.
+    pub(crate) fn answered(&self) -> Vec<String> {
+        self.answers.lock().unwrap().clone()
     }
 
     /// What it has printed so far.
@@ -217,7 +233,7 @@ impl Gateway {
         let is_own = |event: &Value| {
             let name = event["event"].as_str().unwrap();
             let first_policy = name == "policy.activate" && event["detail"]["source"] == "start";
-            name.starts_with("audit.") || name == "config.reload" || first_policy
+            name.starts_with("audit.") || name == "config.reload" || first_policy || is_news(name)
         };
         let events = self.records().into_iter();
         events.filter(|event| !is_own(event) && event["phase"] != "decided").collect()
@@ -280,8 +296,18 @@ impl Gateway {
         self.ops_ask(method, path, "")
     }
 
+    /// Asks the operations listener as the owner of a token.
+    pub(crate) fn ops_as(&self, token: &str, path: &str) -> Answer {
+        self.ops_answer("GET", path, &format!("Authorization: Bearer {token}\r\n"))
+    }
+
     /// The same with more header lines, each ended by CRLF.
     fn ops_ask(&self, method: &str, path: &str, more: &str) -> (u16, String) {
+        let answer = self.ops_answer(method, path, more);
+        (answer.status, answer.text())
+    }
+
+    fn ops_answer(&self, method: &str, path: &str, more: &str) -> Answer {
         use std::io::Read as _;
         use std::io::Write as _;
         let mut stream = std::net::TcpStream::connect(self.ops).unwrap();
@@ -289,9 +315,7 @@ impl Gateway {
             .unwrap();
         let mut raw = Vec::new();
         stream.read_to_end(&mut raw).unwrap();
-        let answer = super::client::parse(&raw).unwrap();
-        let text = answer.text();
-        (answer.status, text)
+        super::client::parse(&raw).unwrap()
     }
 
     /// Forgets the highest resident memory so far (Linux, proc(5), `clear_refs`).
@@ -373,6 +397,14 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        // a test that has failed already says why by itself, and a killed gateway owes nothing
+        if !std::thread::panicking() {
+            match self.child.try_wait().unwrap() {
+                None => self.balance(),
+                Some(ended) if ended.success() => self.every_answer_is_recorded(),
+                Some(_killed) => {}
+            }
+        }
         // gone already is as good
         let _gone = self.child.kill();
         let _gone = self.child.wait();

@@ -92,11 +92,9 @@ pub(crate) fn download(time: &str, actor: &str, module: &str) -> Event {
     let mut event = Event::bare(time.to_owned(), Name::ModuleZip, id, Outcome::Allowed);
     event.actor = Some(Actor {
         id: Some(actor.to_owned()),
-        auth: "token",
-        result: "success",
         groups: vec!["group:token:developers".to_owned()],
-        gset: None,
         detail: Some("laptop".to_owned()),
+        ..Actor::of("token", "success")
     });
     event.source = Some(Source {
         ip: "10.1.2.3".to_owned(),
@@ -113,6 +111,9 @@ pub(crate) fn download(time: &str, actor: &str, module: &str) -> Event {
     });
     event.decision = Some(Decision {
         shadow: None,
+        generation: Some(1),
+        gates: Vec::new(),
+        us: Some(3),
         effect: "allow",
         reason: "policy_allow",
         rule: Some("team".to_owned()),
