@@ -138,7 +138,7 @@ impl Accounts {
     /// Gives an answer its place in the audit; without a place it becomes 503, unless it is a refusal.
     pub async fn admit(self: &Arc<Self>, mut pending: Pending, reply: Reply) -> Admitted {
         let record = pending.record.clone();
-        if record.facts().session_begins {
+        if record.session_begins() {
             let session = Account::before(&record, reply.code).session();
             self.audit.reserve_now(Class::Public).append(session);
         }

@@ -232,6 +232,11 @@ impl Record {
         facts.attempt = Some(attempt);
     }
 
+    /// Whether this proof of identity was good for the first time in an hour.
+    pub fn session_begins(&self) -> bool {
+        self.lock().session_begins
+    }
+
     /// What is known by now.
     pub fn facts(&self) -> Facts {
         self.lock().clone()
