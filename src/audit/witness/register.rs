@@ -50,6 +50,9 @@ struct Other {
     former: Vec<String>,
     /// Why the newest step was refused.
     refused: Option<String>,
+    /// Why the log is not what was signed: it is signed again only if it leads on from there.
+    #[serde(default)]
+    other: Option<String>,
 }
 
 /// What came of a look at a step.
@@ -97,8 +100,7 @@ impl Register {
             let other = others.entry(node.to_owned()).or_default();
             other.seen = number;
             let judged = match Step::read(text) {
-                Some(step) => step::judge(other.known.as_ref(), &origin, &step, &self.signer)
-                    .map_err(|why| why.to_string()),
+                Some(step) => other.judge(&origin, &step, &self.signer),
                 None => Err("it is no step of a log".to_owned()),
             };
             Ok::<_, KeptError>((other.take(judged), other.notes()))
@@ -115,6 +117,19 @@ impl Register {
 }
 
 impl Other {
+    fn judge(&mut self, origin: &str, step: &Step, signer: &Signer) -> Result<Seen, String> {
+        match (step::judge(self.known.as_ref(), origin, step, signer), &self.other) {
+            (Ok(Seen::Anew(_)), Some(why)) => Err(why.clone()),
+            (Ok(seen), _) => Ok(seen),
+            (Err(why), _) => {
+                if why.is_final() {
+                    self.other = Some(why.to_string());
+                }
+                Err(why.to_string())
+            }
+        }
+    }
+
     fn take(&mut self, judged: Result<Seen, String>) -> Looked {
         let (how, known) = match judged {
             Ok(Seen::First(known)) => (Witnessed::First, known),
@@ -131,7 +146,7 @@ impl Other {
                 return Looked::Refused { why, again };
             }
         };
-        self.refused = None;
+        (self.refused, self.other) = (None, None);
         let note = known.note.clone();
         self.known = Some(known);
         Looked::Signed(how, note)
@@ -200,7 +215,12 @@ mod tests {
             .map(|looked| matches!(looked, Looked::Refused { again: true, .. }))
             .collect();
         assert_eq!(again, [false, true, false, false]);
-        assert_eq!(how(&look(25, &step(10))), Witnessed::Grown);
+        // a log that was seen to be shorter is no stranger by growing, unless it is the old one again
+        assert_eq!(how(&look(25, &step(12))), Witnessed::Refused);
+        assert_eq!(how(&look(26, "words")), Witnessed::Refused);
+        assert_eq!(how(&look(27, &step(13))), Witnessed::Refused);
+        assert_eq!(how(&look(28, &step(10))), Witnessed::Grown);
+        assert_eq!(how(&look(29, &step(13))), Witnessed::Anew);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A witness believes the first key that a node shows (there is nobody else to ask), and from then on that one only; a new
 //! key is believed if the one before signed with it. It signs a checkpoint if the step begins at the checkpoint that it
 //! signed last and ends at the new one. If it was away, so that steps are missing, it begins anew and says so; the older
-//! note is kept, and `modgate audit verify --checkpoints` compares it with the records.
+//! note is kept, and `modgate audit verify --checkpoints` compares it with the records. It never begins anew with a log
+//! that it has seen to be another than it was: that is for people to look at.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -110,6 +111,13 @@ pub enum Refused {
     /// The records that were signed before are others now.
     #[error("records that were signed before are others now, among the first {0}")]
     Rewritten(u64),
+}
+
+impl Refused {
+    /// Whether the log itself, under its own key, is not what was signed: no later step makes up for that.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Shorter { .. } | Self::Rewritten(_))
+    }
 }
 
 /// Looks at a step of the log called `origin`; signs its checkpoint if it leads on from what is known.

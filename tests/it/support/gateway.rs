@@ -134,7 +134,8 @@ fn launch_in(
     Gateway { child, directory, address, ops, output, answers }
 }
 
-fn gather(pipe: impl std::io::Read + Send + 'static, into: &Arc<Mutex<String>>) {
+/// Gathers what a process says, line by line.
+pub(crate) fn gather(pipe: impl std::io::Read + Send + 'static, into: &Arc<Mutex<String>>) {
     let into = Arc::clone(into);
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {

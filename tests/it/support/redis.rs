@@ -4,7 +4,10 @@ use std::path::Path;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
 
+use super::gateway::gather;
 use super::until;
 
 /// A redis-server that runs, or a sentinel.
@@ -87,6 +90,20 @@ impl Redis {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// Everything that is asked of it from now on.
+    pub(crate) fn monitor(&self) -> Monitor {
+        let mut child = Command::new("redis-cli")
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "MONITOR"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let told = Arc::new(Mutex::new(String::new()));
+        gather(child.stdout.take().unwrap(), &told);
+        let monitor = Monitor { child, told };
+        until("Redis tells what it is asked", || monitor.told().contains("OK"));
+        monitor
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
@@ -100,6 +117,26 @@ impl Redis {
     pub(crate) fn start_again(&mut self) {
         self.child = spawn(self.directory.path(), &self.arguments);
         self.wait();
+    }
+}
+
+/// What a Redis is asked, as it tells it.
+pub(crate) struct Monitor {
+    child: Child,
+    told: Arc<Mutex<String>>,
+}
+
+impl Monitor {
+    pub(crate) fn told(&self) -> String {
+        self.told.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        // gone already is as good
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
     }
 }
 
