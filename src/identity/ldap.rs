@@ -32,6 +32,8 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
+use tracing::Span;
 
 use crate::breaker;
 use crate::breaker::Breaker;
@@ -192,8 +194,9 @@ impl Ldap {
         let (flight, _role) = self.directory.flights.board(&fingerprint, |landing| {
             let directory = Arc::clone(&self.directory);
             let (user, password) = (user.to_owned(), password.to_owned());
+            let span = Span::current();
             let running = self.directory.tasks.run("ldap login", async move {
-                let outcome = directory.login(&user, &password).await;
+                let outcome = directory.login(&user, &password).instrument(span).await;
                 directory.remembered.keep(fingerprint, &outcome);
                 let login = match &outcome {
                     Ok(_) => LdapLogin::Known,
