@@ -410,6 +410,7 @@ impl Gateway {
         // asked here, because a writer that hangs tells nothing
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         metrics.audit_queue.set((), self.accounts.waiting() as f64);
+        self.telemetry.page().policy_is(self.policy_revision());
         metrics.ready.set((), if self.readiness().is_ok() { 1.0 } else { 0.0 });
     }
 

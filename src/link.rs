@@ -35,6 +35,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 use crate::config::redis::Redis;
 use crate::link::wire::Connection;
@@ -45,6 +46,8 @@ use crate::telemetry::happening::Happening;
 use crate::telemetry::happening::What;
 use crate::telemetry::labels::RedisGroup;
 use crate::telemetry::labels::RedisResult;
+use crate::telemetry::trace::redis_ended;
+use crate::telemetry::trace::redis_span;
 
 /// Why a command has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -239,11 +242,14 @@ impl RedisLink {
     pub async fn ask(&self, group: RedisGroup, words: &[&[u8]]) -> Result<Answer, LinkError> {
         let Some(connection) = self.held() else { return Err(LinkError::Down) };
         let begun = Instant::now();
-        let asked = timeout(self.0.patience, connection.ask(words)).await;
+        let span = redis_span(group);
+        let asked = timeout(self.0.patience, connection.ask(words)).instrument(span.clone()).await;
         let answer = asked.unwrap_or(Err(LinkError::Late));
         let metrics = self.0.telemetry.redis();
         metrics.seconds.observe((group,), begun.elapsed().as_secs_f64());
-        metrics.commands.count((group, self.judge(&answer)));
+        let result = self.judge(&answer);
+        redis_ended(&span, result);
+        metrics.commands.count((group, result));
         answer
     }
 

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::fault::Fault;
 use crate::fault::Kind;
 use crate::telemetry::Telemetry;
+use crate::telemetry::labels::JobState;
 
 /// A task that ended without a result: it panicked, or the gateway is stopping.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -24,6 +25,25 @@ pub struct TaskGone(&'static str);
 impl Fault for TaskGone {
     fn kind(&self) -> Kind {
         Kind::Internal
+    }
+}
+
+/// Blocking work in one state, as long as it lives.
+struct Job {
+    state: JobState,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Job {
+    fn is(state: JobState, telemetry: &Arc<Telemetry>) -> Self {
+        telemetry.metrics().blocking_jobs.add((state,), 1.0);
+        Self { state, telemetry: Arc::clone(telemetry) }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.telemetry.metrics().blocking_jobs.add((self.state,), -1.0);
     }
 }
 
@@ -107,8 +127,15 @@ impl Tasks {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
+        let queued = Job::is(JobState::Queued, &self.telemetry);
         let _slot = self.blocking.acquire().await.map_err(|_closed| TaskGone(name))?;
-        let running = self.runtime.spawn_blocking(work);
+        drop(queued);
+        let job = Job::is(JobState::Running, &self.telemetry);
+        let running = self.runtime.spawn_blocking(move || {
+            // whoever asked may have left: it runs to its end
+            let _job = job;
+            work()
+        });
         running.await.map_err(|gone| {
             if gone.is_panic() {
                 self.telemetry.metrics().panics.count(());

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use tracing::Instrument as _;
+use tracing::Span;
 
 use crate::cache::Cache;
 use crate::cache::Found;
@@ -153,7 +155,9 @@ impl Fetcher {
                 permit: permit.clone(),
                 record: record.clone(),
             };
-            let running = self.tasks.run("fill", fill.run(landing));
+            // its look-ups and its lease belong to the stage of whoever began it
+            let filling = fill.run(landing).instrument(Span::current());
+            let running = self.tasks.run("fill", filling);
             async move { running.await.unwrap_or_else(|gone| Err(Error::Task(gone))) }.boxed()
         })
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::Instrument as _;
+
 use crate::cache::Absence;
 use crate::cache::AbsentStatus;
 use crate::cache::Arrival;
@@ -24,6 +26,7 @@ use crate::telemetry::labels::FillResult;
 use crate::telemetry::labels::Tier;
 use crate::telemetry::record::Record;
 use crate::telemetry::trace::Stage;
+use crate::telemetry::trace::lease_span;
 use crate::upstream::Chain;
 use crate::upstream::UpstreamError;
 use crate::upstream::attempt::Fetched;
@@ -89,7 +92,7 @@ impl Fill {
             Found::Nothing => None,
             found => return held(found),
         };
-        let lease = match self.cache.lead(&self.key).await {
+        let lease = match self.cache.lead(&self.key).instrument(lease_span()).await {
             Lead::Found(found) => return held(*found),
             Lead::Leads(lease) => Some(lease),
             Lead::Alone => None,

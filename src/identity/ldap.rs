@@ -11,6 +11,7 @@
 
 mod connection;
 mod groups;
+mod waiting;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -34,6 +35,8 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
+use tracing::Span;
 
 use crate::breaker;
 use crate::breaker::Breaker;
@@ -55,6 +58,7 @@ use crate::identity::ldap::connection::Bound;
 use crate::identity::ldap::connection::Lost;
 use crate::identity::ldap::connection::Pool;
 use crate::identity::ldap::groups::Reached;
+use crate::identity::ldap::waiting::Waiting;
 use crate::identity::remembered::Fingerprint;
 use crate::identity::remembered::NoRandomness;
 use crate::identity::remembered::Outcome;
@@ -221,8 +225,9 @@ impl Ldap {
         let (flight, _role) = self.directory.flights.board(&fingerprint, |landing| {
             let directory = Arc::clone(&self.directory);
             let (user, password) = (user.to_owned(), password.to_owned());
+            let span = Span::current();
             let running = self.directory.tasks.run("ldap login", async move {
-                let outcome = directory.login(&user, &password).await;
+                let outcome = directory.login(&user, &password).instrument(span).await;
                 directory.remembered.keep(fingerprint, &outcome);
                 let login = match &outcome {
                     Ok(_) => LdapLogin::Known,
@@ -430,22 +435,6 @@ impl Authenticator for Ldap {
     }
 }
 
-/// A login that waits or runs; there is a bound to their number.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn enter(count: &'a AtomicUsize) -> Option<Self> {
-        let place = Self(count);
-        (count.fetch_add(1, Ordering::SeqCst) < WAITING).then_some(place)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 fn refused(detail: &str, who: Option<Tried>) -> IdentityError {
     let (method, result) = (AuthMethod::Ldap, AuthResult::BadCredentials);
     IdentityError::Refused { method, result, detail: detail.to_owned(), who }
@@ -486,8 +475,6 @@ fn client_tls(path: &Path) -> Result<ClientConfig, LdapError> {
 
 /// Logins at once: a directory is shared with others.
 const AT_ONCE: usize = 32;
-/// Logins that run or wait; beyond that the answer is 503 at once.
-const WAITING: usize = 288;
 /// A restarted directory is back within five seconds; one login finds that out.
 const BREAKER: breaker::Settings = breaker::Settings {
     failures: 5,

@@ -30,6 +30,7 @@ use crate::server::Shared;
 use crate::server::tls::Acceptor;
 use crate::server::tls::certificate_of;
 use crate::telemetry::labels::Handshake;
+use crate::telemetry::labels::HttpVersion;
 
 /// A connection as the HTTP service takes it.
 pub type Opened = (Watched, Protocol, Option<SocketAddr>);
@@ -48,8 +49,8 @@ pub async fn open(
     let address = tcp.peer_addr().map_err(|_gone| Closed)?;
     let _slower = tcp.set_nodelay(true);
     let Some(acceptor) = acceptor else {
-        let life =
-            Life::begin(Peer { address, transport: Transport::Plain, certificate: None }, gateway);
+        let peer = Peer { address, transport: Transport::Plain, certificate: None };
+        let life = Life::begin(peer, HttpVersion::Http1, gateway);
         return Ok((
             Watched::new(Stream::Plain(tcp), life, min_rate),
             Protocol::Http1,
@@ -62,12 +63,13 @@ pub async fn open(
         return Err(Closed);
     };
     handshakes.count((Handshake::Ok,));
-    let protocol = match tls.get_ref().1.alpn_protocol() {
-        Some(b"h2") => Protocol::Http2,
-        _ => Protocol::Http1,
+    let (protocol, version) = match tls.get_ref().1.alpn_protocol() {
+        Some(b"h2") => (Protocol::Http2, HttpVersion::Http2),
+        _ => (Protocol::Http1, HttpVersion::Http1),
     };
     let certificate = certificate_of(&tls).map(Arc::new);
-    let life = Life::begin(Peer { address, transport: Transport::Tls, certificate }, gateway);
+    let peer = Peer { address, transport: Transport::Tls, certificate };
+    let life = Life::begin(peer, version, gateway);
     Ok((Watched::new(Stream::Tls(Box::new(tls)), life, min_rate), protocol, Some(address)))
 }
 
@@ -75,14 +77,17 @@ pub async fn open(
 #[derive(Debug)]
 pub struct Life {
     peer: Peer,
+    version: HttpVersion,
     gateway: Arc<Gateway>,
     unheard: Cell<u64>,
     begun: Cell<Instant>,
 }
 
 impl Life {
-    fn begin(peer: Peer, gateway: Arc<Gateway>) -> Rc<Self> {
-        Rc::new(Self { peer, gateway, unheard: Cell::new(0), begun: Cell::new(Instant::now()) })
+    fn begin(peer: Peer, version: HttpVersion, gateway: Arc<Gateway>) -> Rc<Self> {
+        gateway.telemetry().metrics().http_connections.add((version,), 1.0);
+        let (unheard, begun) = (Cell::new(0), Cell::new(Instant::now()));
+        Rc::new(Self { peer, version, gateway, unheard, begun })
     }
 
     /// Whence, and how.
@@ -112,6 +117,12 @@ impl Life {
             _ => return,
         };
         life.gateway.rejected(life.peer.address, refused);
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.gateway.telemetry().metrics().http_connections.add((self.version,), -1.0);
     }
 }
 

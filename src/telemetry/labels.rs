@@ -348,6 +348,26 @@ label! {
 }
 
 label! {
+    /// What is spoken on a connection.
+    HttpVersion as "protocol" {
+        /// HTTP/1.1.
+        Http1 = "h1",
+        /// HTTP/2.
+        Http2 = "h2",
+    }
+}
+
+label! {
+    /// Where blocking work stands.
+    JobState as "state" {
+        /// It waits for a thread.
+        Queued = "queued",
+        /// It has one.
+        Running = "running",
+    }
+}
+
+label! {
     /// Things a security team wants to hear of.
     SecurityEvent as "kind" {
         /// A private name was about to leave for an upstream it is not bound to.

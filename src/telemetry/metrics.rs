@@ -31,7 +31,9 @@ use crate::telemetry::labels::EvictionCause;
 use crate::telemetry::labels::Exported;
 use crate::telemetry::labels::FillResult;
 use crate::telemetry::labels::Handshake;
+use crate::telemetry::labels::HttpVersion;
 use crate::telemetry::labels::Integrity;
+use crate::telemetry::labels::JobState;
 use crate::telemetry::labels::KeyFetch;
 use crate::telemetry::labels::LdapLogin;
 use crate::telemetry::labels::Level;
@@ -51,6 +53,7 @@ use crate::telemetry::labels::audit::Witnessed;
 use crate::telemetry::labels::policy::Candidate;
 use crate::telemetry::labels::policy::DecisionReason;
 use crate::telemetry::labels::policy::InForce;
+use crate::telemetry::labels::policy::Memory;
 use crate::telemetry::labels::policy::PolicyReload;
 use crate::telemetry::labels::policy::ReloadSource;
 use crate::telemetry::labels::policy::RowKind;
@@ -239,6 +242,12 @@ catalogue! {
     gauge certificate_not_after "modgate_tls_certificate_not_after_timestamp_seconds": Gauges<()>;
     /// Access log lines that were lost because standard output was too slow.
     counter log_dropped "modgate_log_lines_dropped_total": Counters<()>;
+    /// Open connections of the module listeners.
+    gauge http_connections "modgate_http_connections": Gauges<(HttpVersion,)>;
+    /// Blocking work: hashing, inflating, reading of files.
+    gauge blocking_jobs "modgate_runtime_blocking_jobs": Gauges<(JobState,)>;
+    /// Decisions, by whether they were remembered.
+    counter authz_cache "modgate_authz_cache_requests_total": Counters<(Memory,)>;
     /// Whether the gateway is ready to serve.
     gauge ready "modgate_ready": Gauges<()>;
     /// Panics caught in tasks and threads.
@@ -302,6 +311,7 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
 
 /// What the page itself adds, and the kernel's numbers.
 const PAGE_ENTRIES: &[Entry] = &[
+    Entry { dimension: Some("revision"), ..plain(page::POLICY, "gauge", page::POLICY_HELP) },
     plain(page::SERIES, "gauge", "Lines of this page: series, and buckets of histograms."),
     plain(process::CPU, "counter", "Total user and system CPU time spent in seconds."),
     plain("process_resident_memory_bytes", "gauge", "Resident memory size in bytes."),
@@ -357,7 +367,8 @@ pub(in crate::telemetry) fn install(
             UpstreamMetrics::register(&on, &[("upstream", shown)])
         })
         .collect();
-    let page = Page { handle: recorder.handle(), recorder: Arc::new(recorder), process, exemplars };
+    let (handle, recorder) = (recorder.handle(), Arc::new(recorder));
+    let page = Page { handle, recorder, process, exemplars, policy: Arc::default() };
     Ok((metrics, each, page))
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use metrics_exporter_prometheus::PrometheusRecorder;
@@ -50,6 +52,8 @@ pub struct Page {
     pub(in crate::telemetry) recorder: Arc<PrometheusRecorder>,
     pub(in crate::telemetry) process: Collector,
     pub(in crate::telemetry) exemplars: Exemplars,
+    /// What the policy in force is called; a family of series could not forget the one before.
+    pub(in crate::telemetry) policy: Arc<Mutex<Option<Arc<str>>>>,
 }
 
 impl fmt::Debug for Page {
@@ -62,6 +66,7 @@ impl Page {
     /// The page, the process's own numbers (`process_…`) included.
     pub fn render(&self, format: Format) -> String {
         let mut page = self.lines();
+        page.push_str(&self.policy_lines());
         let series = page.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
         // writing to a string cannot fail
         let _written = writeln!(
@@ -74,6 +79,19 @@ impl Page {
             Format::Text => page,
             Format::OpenMetrics => self.openmetrics(&page),
         }
+    }
+
+    /// Which policy is in force from now on.
+    pub fn policy_is(&self, revision: Arc<str>) {
+        *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = Some(revision);
+    }
+
+    fn policy_lines(&self) -> String {
+        let revision = self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        format!(
+            "# HELP {POLICY} {POLICY_HELP}\n# TYPE {POLICY} gauge\n{POLICY}{{revision=\"{}\"}} 1\n",
+            revision.as_deref().unwrap_or("none")
+        )
     }
 
     fn lines(&self) -> String {
@@ -113,6 +131,12 @@ impl Page {
 
 /// The gauge that only the finished page can know.
 pub(in crate::telemetry) const SERIES: &str = "modgate_telemetry_series";
+
+/// The gauge whose label is the revision of the policy.
+pub(in crate::telemetry) const POLICY: &str = "modgate_policy_info";
+/// What it says of itself.
+pub(in crate::telemetry) const POLICY_HELP: &str =
+    "Always 1; the label says which policy is in force.";
 
 /// A HELP or TYPE line as `OpenMetrics` wants it.
 fn head(line: &str) -> Option<String> {

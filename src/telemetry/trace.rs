@@ -18,6 +18,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::telemetry::labels::Attempt;
 use crate::telemetry::labels::Label as _;
+use crate::telemetry::labels::RedisGroup;
+use crate::telemetry::labels::RedisResult;
 use crate::telemetry::labels::Tier;
 
 /// A part of the journey that is timed.
@@ -159,6 +161,42 @@ pub fn attempt_span(upstream: &str, tried: u32) -> Span {
         target: TARGET, "attempt", otel.kind = "client", upstream.name = upstream,
         http.request.resend_count = tried, error.type = tracing::field::Empty
     )
+}
+
+/// A span for one command of Redis, below whatever asks it; never with a key or a value.
+pub fn redis_span(group: RedisGroup) -> Span {
+    if Span::current().is_none() {
+        return Span::none();
+    }
+    tracing::info_span!(
+        target: TARGET, "redis", otel.name = %format_args!("redis {}", group.text()),
+        otel.kind = "client", db.system.name = "redis", db.operation.name = group.text(),
+        error.type = tracing::field::Empty
+    )
+}
+
+/// Says in its span what became of a command of Redis.
+pub fn redis_ended(span: &Span, result: RedisResult) {
+    if result != RedisResult::Ok {
+        span.record("error.type", result.text());
+        span.set_status(Status::error(""));
+    }
+}
+
+/// A span for one operation of a directory server, below whatever asks it; never with a name of the directory.
+pub fn ldap_span(operation: &'static str) -> Span {
+    if Span::current().is_none() {
+        return Span::none();
+    }
+    tracing::info_span!(target: TARGET, "ldap", otel.name = operation, otel.kind = "client")
+}
+
+/// A span for the wait until this node may fetch, or another one has; none where the stage has none.
+pub fn lease_span() -> Span {
+    if Span::current().is_none() {
+        return Span::none();
+    }
+    tracing::info_span!(target: TARGET, "lease")
 }
 
 /// Says in its span what became of an attempt. An absence is an answer of the protocol, not an error.

@@ -62,7 +62,7 @@ impl Unsettled {
 
 impl Drop for Unsettled {
     fn drop(&mut self) {
-        self.upstream.count(self.word, self.took);
+        self.upstream.count(&self.record, self.word, self.took);
         if self.word == Attempt::Success {
             self.upstream.answered();
         }

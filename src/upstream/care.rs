@@ -83,7 +83,7 @@ impl Care {
     /// Accounts for one attempt.
     pub(in crate::upstream) fn attempted(&self, record: &Record, word: Attempt, took: Duration) {
         record.attempt(&self.name, word);
-        self.count(word, took);
+        self.count(record, word, took);
     }
 
     /// Accounts for an attempt that was not made.
@@ -93,18 +93,20 @@ impl Care {
     }
 
     /// Counts one attempt; what the record says stays.
-    pub(in crate::upstream) fn count(&self, word: Attempt, took: Duration) {
+    pub(in crate::upstream) fn count(&self, record: &Record, word: Attempt, took: Duration) {
         self.telemetry.attempted(&self.name, word);
+        self.time(record, Phase::Total, took);
+    }
+
+    fn time(&self, record: &Record, phase: Phase, took: Duration) {
         if let Some(metrics) = self.metrics() {
-            metrics.seconds.observe((Phase::Total,), took.as_secs_f64());
+            metrics.seconds.observe_seen((phase,), took.as_secs_f64(), record.sighting());
         }
     }
 
     /// The head of an answer has come.
-    pub(in crate::upstream) fn first_byte(&self, took: Duration) {
-        if let Some(metrics) = self.metrics() {
-            metrics.seconds.observe((Phase::FirstByte,), took.as_secs_f64());
-        }
+    pub(in crate::upstream) fn first_byte(&self, record: &Record, took: Duration) {
+        self.time(record, Phase::FirstByte, took);
     }
 
     /// It gave something good, or said that it has none.

@@ -80,7 +80,7 @@ impl Http {
         let (known, tag) = known.and_then(told).unzip();
         let begun = Instant::now();
         let mut answer = self.head(request, record, tag, deadlines).await?;
-        self.care.first_byte(begun.elapsed());
+        self.care.first_byte(record, begun.elapsed());
         match answer.status() {
             200 => {
                 let validator = answer.tag().and_then(|tag| Validator::new(&self.place, tag));

@@ -10,7 +10,9 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
+use crate::ldap::copy_policy;
 use crate::support::client::Client;
+use crate::support::client::Session;
 use crate::support::collector::Collector;
 use crate::support::collector::Span;
 use crate::support::gateway::Gateway;
@@ -18,6 +20,9 @@ use crate::support::gateway::Setup;
 use crate::support::gateway::modgate;
 use crate::support::kernel::Doing;
 use crate::support::kernel::Kernel;
+use crate::support::redis::Redis;
+use crate::support::slapd::People;
+use crate::support::slapd::Slapd;
 use crate::support::slapd::free_port;
 use crate::support::tree::Tree;
 use crate::support::until;
@@ -267,6 +272,85 @@ fn how_long_the_queue_of_the_audit_is_stands_on_the_page_though_its_writer_hangs
     until("five wait behind the one that is synced", || waiting() > 4.5);
     kernel.end(Doing::HangSync);
     until("nothing waits", || waiting() < 0.5);
+}
+
+#[test]
+fn a_trace_shows_the_wait_for_the_lease_each_command_of_redis_and_each_question_to_the_directory() {
+    let (collector, redis) = (Collector::listen(), Redis::start());
+    let slapd = Slapd::with(&People::new().person("alice"));
+    let more = format!("trace_ratio = 1.0\n{}{}", redis.settings(), slapd.settings(""));
+    let (_tree, _upstream, gateway) = exporting(&collector, &more);
+    until("Redis is up", || gateway.metric("modgate_redis_up") > 0.5);
+    let fetched = gateway.client().get(INFO);
+    let spans = exported(&collector, &told(&fetched), "GET info");
+    let fetch = named(&spans, "fetch").id.clone();
+    assert_eq!(named(&spans, "lease").parent, fetch);
+    assert_eq!(named(&spans, "redis script").parent, named(&spans, "lease").id);
+    let looked = named(&spans, "redis get");
+    assert_eq!(looked.attribute("db.system.name"), "redis");
+    let is_look = |span: &&Span| span.id == looked.parent && span.name == "cache get";
+    assert!(spans.iter().any(|span| is_look(&span)), "{spans:#?}");
+    let known = gateway.stranger().basic("alice", "alice-pw").get("/-/whoami");
+    assert_eq!(known.status, 200);
+    let spans = exported(&collector, &told(&known), "GET own");
+    let identify = &named(&spans, "identify").id;
+    for operation in ["LDAP bind", "LDAP search"] {
+        assert_eq!(named(&spans, operation).parent, *identify, "{operation}");
+    }
+}
+
+#[test]
+fn a_slow_upstream_leads_to_the_trace_of_its_attempt() {
+    let collector = Collector::listen();
+    let (_tree, _upstream, gateway) = exporting(&collector, "trace_ratio = 1.0");
+    let trace = told(&gateway.client().get(ZIP));
+    let page = gateway.openmetrics();
+    for phase in ["first_byte", "total"] {
+        let labels = format!(",phase=\"{phase}\"");
+        let is_it = |line: &&str| {
+            line.starts_with("modgate_upstream_request_duration_seconds_bucket{")
+                && line.contains(&labels)
+        };
+        assert!(page.lines().filter(is_it).any(|line| line.contains(&trace)), "{phase}");
+    }
+}
+
+#[test]
+fn the_page_says_which_policy_is_in_force_and_no_other() {
+    let (tree, policy) = (Tree::new(), tempfile::tempdir().unwrap());
+    copy_policy(policy.path(), "g, group:token:payments, role:payments\n");
+    let gateway = Setup::over(&format!("file://{}", tree.path().display()))
+        .with(&format!("[policy]\ndir = \"{}\"\n", policy.path().display()))
+        .start();
+    let shown = || {
+        let page = gateway.metrics();
+        let lines = page.lines().filter(|line| line.starts_with("modgate_policy_info"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = shown();
+    assert_eq!(before.len(), 1, "{before:?}");
+    copy_policy(policy.path(), "g, group:token:others, role:payments\n");
+    let (_, said) = gateway.ops_call("POST", "/policy/reload");
+    let revision = said.trim().strip_prefix("in force: ").unwrap_or_else(|| panic!("{said}"));
+    let expected = format!("modgate_policy_info{{revision=\"{revision}\"}} 1");
+    assert_eq!(shown(), [expected]);
+    assert_ne!(shown(), before);
+}
+
+#[test]
+fn connections_and_blocking_work_are_counted_while_they_last() {
+    let (_tree, _upstream, gateway) = world("");
+    let open = || gateway.metric("modgate_http_connections{protocol=\"h1\"}");
+    let mut sessions: Vec<_> = (0..3).map(|_| Session::open(gateway.client())).collect();
+    for session in &mut sessions {
+        assert_eq!(session.ask("GET", ZIP), 200);
+    }
+    until("three are open", || (open() - 3.0).abs() < 0.1);
+    drop(sessions);
+    until("none is open", || open() < 0.5);
+    until("no work is left", || gateway.metric_sum("modgate_runtime_blocking_jobs") < 0.5);
+    let decided = gateway.metric_sum("modgate_authz_cache_requests_total");
+    assert!(decided > 2.5, "{decided}");
 }
 
 /// A request in which everything that a caller can choose is made up.

@@ -51,6 +51,29 @@ fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
 }
 
+/// A witness signs no step of a node's log any more, and says why.
+fn refuses(node: &Gateway, witness: &Gateway) {
+    until("the witness refuses", || {
+        assert_eq!(node.client().get(LIST).status, 200);
+        witnessed(witness, "refused") > 0.5
+    });
+    until("the refusal is recorded", || {
+        witness.records().iter().any(|record| {
+            let why = record["detail"]["why"].as_str().unwrap_or_default();
+            record["event"] == "audit.verify"
+                && record["detail"]["node"] == "gate-1"
+                && why.contains("were signed before")
+        })
+    });
+    let signed = witnessed(witness, "grown");
+    let refused = witnessed(witness, "refused");
+    until("another step is refused", || {
+        assert_eq!(node.client().get(LIST).status, 200);
+        witnessed(witness, "refused") > refused
+    });
+    assert!((witnessed(witness, "grown") - signed).abs() < 0.5);
+}
+
 #[test]
 fn a_node_signs_what_another_logs_through_its_restarts_and_refuses_a_log_that_was_put_back() {
     let mut tree = Tree::new();
@@ -91,25 +114,7 @@ fn a_node_signs_what_another_logs_through_its_restarts_and_refuses_a_log_that_wa
     let (code, text) = verify(&node, &notes);
     assert!(code == Some(1), "{text}");
     let mut node = node.kill_and_restart(&upstream.url());
-    until("the witness refuses", || {
-        assert_eq!(node.client().get(LIST).status, 200);
-        witnessed(&witness, "refused") > 0.5
-    });
-    until("the refusal is recorded", || {
-        witness.records().iter().any(|record| {
-            let why = record["detail"]["why"].as_str().unwrap_or_default();
-            record["event"] == "audit.verify"
-                && record["detail"]["node"] == "gate-1"
-                && why.contains("were signed before")
-        })
-    });
-    let signed = witnessed(&witness, "grown");
-    let refused = witnessed(&witness, "refused");
-    until("another step is refused", || {
-        assert_eq!(node.client().get(LIST).status, 200);
-        witnessed(&witness, "refused") > refused
-    });
-    assert!((witnessed(&witness, "grown") - signed).abs() < 0.5);
+    refuses(&node, &witness);
     // its records do not tell what it did: that was the point
     node.signal("KILL");
     node.wait();

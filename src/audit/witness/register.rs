@@ -52,7 +52,7 @@ struct Other {
     refused: Option<String>,
     /// Why the log is not what was signed: it is signed again only if it leads on from there.
     #[serde(default)]
-    other: Option<String>,
+    changed: Option<String>,
 }
 
 /// What came of a look at a step.
@@ -118,12 +118,12 @@ impl Register {
 
 impl Other {
     fn judge(&mut self, origin: &str, step: &Step, signer: &Signer) -> Result<Seen, String> {
-        match (step::judge(self.known.as_ref(), origin, step, signer), &self.other) {
+        match (step::judge(self.known.as_ref(), origin, step, signer), &self.changed) {
             (Ok(Seen::Anew(_)), Some(why)) => Err(why.clone()),
             (Ok(seen), _) => Ok(seen),
             (Err(why), _) => {
                 if why.is_final() {
-                    self.other = Some(why.to_string());
+                    self.changed = Some(why.to_string());
                 }
                 Err(why.to_string())
             }
@@ -146,7 +146,7 @@ impl Other {
                 return Looked::Refused { why, again };
             }
         };
-        (self.refused, self.other) = (None, None);
+        (self.refused, self.changed) = (None, None);
         let note = known.note.clone();
         self.known = Some(known);
         Looked::Signed(how, note)

@@ -26,6 +26,7 @@ use crate::telemetry::labels::Code;
 use crate::telemetry::labels::Decision;
 use crate::telemetry::labels::Label;
 use crate::telemetry::labels::Outcome;
+use crate::telemetry::labels::policy::Memory;
 use crate::telemetry::product::Served;
 use crate::telemetry::record::Facts;
 use crate::telemetry::record::Record;
@@ -71,6 +72,8 @@ impl Account {
         metrics.http_response_bytes.observe((endpoint,), self.sent as f64);
         if let Some((decision, reason)) = self.facts.decision {
             metrics.authz_decisions.count((decision, reason));
+            let found = if self.facts.decision_cached { Memory::Hit } else { Memory::Miss };
+            metrics.authz_cache.count((found,));
             if let Some(shadow) = &self.facts.shadow {
                 metrics.policy_shadow_diffs.count((decision.into(), shadow.decision.0.into()));
             }

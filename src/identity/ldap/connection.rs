@@ -13,11 +13,13 @@ use ldap3::SearchEntry;
 use ldap3::SearchOptions;
 use rustls::ClientConfig;
 use tokio::time::timeout;
+use tracing::Instrument as _;
 use url::Url;
 
 use crate::config::ldap::Limits;
 use crate::config::ldap::Protection;
 use crate::tasks::Tasks;
+use crate::telemetry::trace::ldap_span;
 
 /// The server could not judge: nobody's fault who asks.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +66,8 @@ impl Connection {
         password: &str,
     ) -> Result<Bound, Lost> {
         let bind = self.ldap.with_timeout(self.operation).simple_bind(dn, password);
-        let result = within(self.operation, "a bind", bind).await?;
+        let result =
+            within(self.operation, "a bind", bind).instrument(ldap_span("LDAP bind")).await?;
         match result.rc {
             0 => Ok(Bound::Good),
             49 => Ok(Bound::Refused(format!("invalid credentials {}", result.text))),
@@ -88,7 +91,7 @@ impl Connection {
             attributes.to_vec(),
         );
         let ldap3::SearchResult(entries, result) =
-            within(self.operation, "a search", search).await?;
+            within(self.operation, "a search", search).instrument(ldap_span("LDAP search")).await?;
         self.used = Instant::now();
         match result.rc {
             4 => Err(Lost::CutOff),

@@ -28,6 +28,16 @@ label! {
 }
 
 label! {
+    /// Whether a decision was there already.
+    Memory as "result" {
+        /// It was remembered.
+        Hit = "hit",
+        /// It was made.
+        Miss = "miss",
+    }
+}
+
+label! {
     /// What a row of a policy is.
     RowKind as "type" {
         /// A rule.

@@ -59,6 +59,8 @@ pub(crate) struct World {
     pub(crate) monitoring: Monitoring,
     pub(crate) collector: Collector,
     gateway: Option<Gateway>,
+    /// Another node, while there is one.
+    other: Option<Gateway>,
     /// With the files that it serves.
     upstream: (Upstream, Tree),
     slapd: Slapd,
@@ -210,6 +212,7 @@ impl World {
             monitoring,
             collector,
             gateway,
+            other: None,
             upstream: (upstream, tree),
             slapd,
             issuer,
@@ -276,7 +279,7 @@ impl World {
         let (chain, environment) = (self.to_upstream.url(), self.kernel.environment());
         let gateway = self.gateway.take().unwrap();
         let gateway = gateway.kill_and_restart_in(&chain, &environment, wrapper);
-        self.monitoring.target(Some(gateway.ops));
+        self.monitoring.targets(&[("gate", gateway.ops)]);
         self.gateway = Some(gateway);
     }
 

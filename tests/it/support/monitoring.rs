@@ -19,6 +19,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use serde_json::Value;
+use serde_json::json;
 
 use super::client;
 use super::slapd::free_port;
@@ -88,7 +89,7 @@ impl Monitoring {
             directory,
             heard,
         };
-        this.target(Some(target));
+        this.targets(&[("gate", target)]);
         this.start(
             "prometheus-alertmanager",
             &[
@@ -125,12 +126,13 @@ impl Monitoring {
         self.children.push(child.unwrap());
     }
 
-    /// What is scraped from now on; nothing means that discovery finds nobody.
-    pub(crate) fn target(&self, target: Option<SocketAddr>) {
-        let text = target.map_or_else(
-            || "[]".to_owned(),
-            |at| format!("[{{\"targets\": [\"{at}\"], \"labels\": {{\"instance\": \"gate\"}}}}]"),
-        );
+    /// What is scraped from now on, each by its name; nothing means that discovery finds nobody.
+    pub(crate) fn targets(&self, targets: &[(&str, SocketAddr)]) {
+        let each: Vec<_> = targets
+            .iter()
+            .map(|(name, at)| json!({"targets": [at], "labels": {"instance": name}}))
+            .collect();
+        let text = json!(each).to_string();
         // Prometheus must never see half a file
         let (new, file) =
             (self.directory.path().join("new"), self.directory.path().join("targets.json"));
@@ -151,9 +153,9 @@ impl Monitoring {
         heard.iter().find(is_it).map(|one| one.at - since)
     }
 
-    /// Waits for that; gives up after two minutes.
+    /// Waits for that; gives up after four minutes: a scrape that a busy machine misses begins a hold of a minute anew.
     pub(crate) fn wait(&self, alert: (&str, &str), told: Told, since: Instant) -> Option<Duration> {
-        while since.elapsed() < Duration::from_mins(2) {
+        while since.elapsed() < Duration::from_mins(4) {
             if let Some(after) = self.said(alert, told, since) {
                 return Some(after);
             }

@@ -17,8 +17,10 @@ use super::Form;
 use super::INFO;
 use super::Instead;
 use super::Session;
+use super::Setup;
 use super::World;
 use super::cold;
+use super::copy;
 use super::nothing;
 use super::requests;
 use super::until;
@@ -32,6 +34,7 @@ pub(crate) fn all() -> Vec<Fault> {
         tiers(),
         judges(),
         callers(),
+        policies(),
         house(),
         machine::process(),
         machine::ends(),
@@ -258,6 +261,51 @@ fn callers() -> Vec<Fault> {
     ]
 }
 
+/// What becomes of policies.
+fn policies() -> Vec<Fault> {
+    vec![
+        Fault {
+            what: "policy file broken",
+            form: Form::Short,
+            inject: |world| {
+                let file = world.policy.path().join("rules/90-security.csv");
+                std::fs::copy(&file, world.policy.path().join("kept")).unwrap();
+                std::fs::write(file, "p, this is no row\n").unwrap();
+                let _said = world.gateway().ops_call("POST", "/policy/reload");
+            },
+            heal: |world| {
+                let file = world.policy.path().join("rules/90-security.csv");
+                std::fs::rename(world.policy.path().join("kept"), file).unwrap();
+                let _said = world.gateway().ops_call("POST", "/policy/reload");
+            },
+            alerts: &[("ModgatePolicyReloadFailed", "")],
+        },
+        Fault {
+            what: "another node has another policy",
+            form: Form::Long,
+            inject: |world| {
+                let policy = world.gateway().state().join("other-policy");
+                std::fs::create_dir_all(&policy).unwrap();
+                copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"), &policy);
+                let file = policy.join("rules/90-security.csv");
+                let mut rows = std::fs::read_to_string(&file).unwrap();
+                rows.push_str("p, other, any:authenticated, example.com/other, *, *, deny\n");
+                std::fs::write(file, rows).unwrap();
+                let settings = format!("[policy]\ndir = \"{}\"\n", policy.display());
+                let other = Setup::over(&world.to_upstream.url()).with(&settings).start();
+                let targets = [("gate", world.gateway().ops), ("other", other.ops)];
+                world.monitoring.targets(&targets);
+                world.other = Some(other);
+            },
+            heal: |world| {
+                world.monitoring.targets(&[("gate", world.gateway().ops)]);
+                world.other = None;
+            },
+            alerts: &[("ModgatePolicyDrift", "")],
+        },
+    ]
+}
+
 /// What happens in the house.
 fn house() -> Vec<Fault> {
     vec![
@@ -274,22 +322,6 @@ fn house() -> Vec<Fault> {
             },
             heal: nothing,
             alerts: &[("ModgateEgressBlocked", "")],
-        },
-        Fault {
-            what: "policy file broken",
-            form: Form::Short,
-            inject: |world| {
-                let file = world.policy.path().join("rules/90-security.csv");
-                std::fs::copy(&file, world.policy.path().join("kept")).unwrap();
-                std::fs::write(file, "p, this is no row\n").unwrap();
-                let _said = world.gateway().ops_call("POST", "/policy/reload");
-            },
-            heal: |world| {
-                let file = world.policy.path().join("rules/90-security.csv");
-                std::fs::rename(world.policy.path().join("kept"), file).unwrap();
-                let _said = world.gateway().ops_call("POST", "/policy/reload");
-            },
-            alerts: &[("ModgatePolicyReloadFailed", "")],
         },
         Fault {
             what: "audit directory gone",

@@ -187,8 +187,8 @@ pub(super) fn surroundings() -> Vec<Fault> {
         Fault {
             what: "taken out of discovery",
             form: Form::Long,
-            inject: |world| world.monitoring.target(None),
-            heal: |world| world.monitoring.target(Some(world.gateway().ops)),
+            inject: |world| world.monitoring.targets(&[]),
+            heal: |world| world.monitoring.targets(&[("gate", world.gateway().ops)]),
             alerts: &[("ModgateAbsent", "")],
         },
     ]
