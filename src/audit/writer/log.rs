@@ -317,18 +317,23 @@ impl Log {
         // the first checkpoint after a change of keys is signed by the old ones too; the others by the new one alone
         let last = self.parts.signers.len().saturating_sub(1);
         self.parts.signers.drain(..last);
+        let mut kept = false;
         for sink in &self.sinks {
-            if let Err(error) = sink.note(&signed) {
-                tracing::error!(%error, "an audit checkpoint could not be kept beside its segment");
+            match sink.note(&signed) {
+                Ok(()) => kept = true,
+                Err(error) => {
+                    tracing::error!(%error, "an audit checkpoint could not be kept beside its segment");
+                }
             }
         }
         if self.settings.config.announce {
             tracing::info!(target: "modgate::audit::checkpoint", note = signed, "checkpoint");
         }
-        self.telemetry.metrics().audit_checkpoint.set((), {
+        if kept {
             let since = self.settings.clock.now().duration_since(SystemTime::UNIX_EPOCH);
-            since.map_or(0.0, |since| since.as_secs_f64())
-        });
+            let since = since.map_or(0.0, |since| since.as_secs_f64());
+            self.telemetry.metrics().audit_checkpoint.set((), since);
+        }
         self.parts.teller.checkpoint(&self.chain.edge, &signed, &self.parts.signers);
     }
 
