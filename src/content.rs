@@ -28,6 +28,11 @@ impl Sum {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// From its bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Reads 64 hex digits of either case; anything else is `None`.
     pub fn from_hex(text: &str) -> Option<Self> {
         let digits = text.as_bytes();

@@ -33,6 +33,7 @@ use crate::telemetry::labels::Tier;
 use crate::telemetry::record::Record;
 use crate::telemetry::trace::Stage;
 use crate::upstream::Chain;
+use crate::upstream::source::Given;
 
 /// Whether upstreams are asked at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,15 +205,15 @@ impl Fetcher {
                 // asked of us, not of the database: the name is one we pass on
                 SumdbAsk::Supported => {
                     let nothing = Content::from_bytes(Bytes::new());
-                    return Ok(self.verifier.verify(request, nothing).await?);
+                    return Ok(self.verifier.verify(request, nothing, None).await?);
                 }
                 SumdbAsk::Lookup { .. } | SumdbAsk::Latest | SumdbAsk::Tile(_) => {}
             }
         }
         let fetched = record.stage(Stage::Upstream, self.chain.fetch(request, record, None)).await;
-        Ok(record
-            .stage(Stage::Verify, self.verifier.verify(request, fetched?.given.content))
-            .await?)
+        let Given { content, announced, .. } = fetched?.given;
+        let verifying = self.verifier.verify(request, content, announced);
+        Ok(record.stage(Stage::Verify, verifying).await?)
     }
 
     /// Tells the gauges what the tiers hold.

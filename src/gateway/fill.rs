@@ -14,6 +14,7 @@ use crate::cache::Stale;
 use crate::cache::key::Key;
 use crate::cache::lease::Lease;
 use crate::content::Content;
+use crate::content::Sum;
 use crate::fault::Fault as _;
 use crate::fault::Kind;
 use crate::gateway::Error;
@@ -126,7 +127,7 @@ impl Fill {
         let verified = match stale.filter(|_| given.novelty == Novelty::Unchanged) {
             // these bytes have passed, and their sum was checked when they left the tier
             Some(stale) => stale.verified.clone(),
-            None => self.verify(given.content, attempt).await?,
+            None => self.verify(given.content, given.announced, attempt).await?,
         };
         let validator = given.validator.as_ref();
         let arrival = Arrival { verified: &verified, validator, before: stale };
@@ -134,9 +135,15 @@ impl Fill {
         Ok(Filled { verified, from: From::Upstream })
     }
 
-    async fn verify(&self, content: Content, attempt: Unsettled) -> Result<Verified, Error> {
+    async fn verify(
+        &self,
+        content: Content,
+        announced: Option<Sum>,
+        attempt: Unsettled,
+    ) -> Result<Verified, Error> {
         let (request, record) = (self.permit.request(), &self.record);
-        let verified = record.stage(Stage::Verify, self.verifier.verify(request, content)).await;
+        let verifying = self.verifier.verify(request, content, announced);
+        let verified = record.stage(Stage::Verify, verifying).await;
         if let Some(check) =
             verified.as_ref().err().and_then(crate::sumdb::verifier::VerifyError::integrity)
         {

@@ -5,6 +5,7 @@ use std::io;
 use bytes::Bytes;
 
 use crate::content::Content;
+use crate::content::Sum;
 use crate::fault::Fault;
 use crate::fault::Kind;
 use crate::goproxy::artifact::Artifact;
@@ -54,6 +55,16 @@ pub enum VerifyError {
         /// What was found.
         why: String,
     },
+    /// The bytes are not those that the upstream says it sent.
+    #[error("{what}: came as sha256:{came}, but its upstream says it sent sha256:{announced}")]
+    Sum {
+        /// Path, and version or query.
+        what: String,
+        /// What came.
+        came: Sum,
+        /// What was said.
+        announced: Sum,
+    },
     /// A spooled body could not be read back.
     #[error("the spool could not be read: {0}")]
     Spool(String),
@@ -66,6 +77,7 @@ impl VerifyError {
     /// The label of the refusal; `None` if the fault is ours.
     pub fn integrity(&self) -> Option<Integrity> {
         match self {
+            Self::Sum { .. } => Some(Integrity::ChecksumMismatch),
             Self::Zip { .. } => Some(Integrity::ZipInvalid),
             Self::GoMod { .. } | Self::Info { .. } => Some(Integrity::PathMismatch),
             Self::Spool(_) | Self::Gone(_) => None,
@@ -78,14 +90,16 @@ impl Observed for VerifyError {}
 impl Fault for VerifyError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Zip { .. } | Self::GoMod { .. } | Self::Info { .. } => Kind::Integrity,
+            Self::Sum { .. } | Self::Zip { .. } | Self::GoMod { .. } | Self::Info { .. } => {
+                Kind::Integrity
+            }
             Self::Spool(_) | Self::Gone(_) => Kind::Internal,
         }
     }
 
     fn public(&self) -> std::borrow::Cow<'static, str> {
         match self {
-            Self::Zip { .. } | Self::GoMod { .. } | Self::Info { .. } => {
+            Self::Sum { .. } | Self::Zip { .. } | Self::GoMod { .. } | Self::Info { .. } => {
                 let word = self.integrity().map_or(Attempt::Protocol, Integrity::attempt).text();
                 format!("refused: {self}\nreason {word}").into()
             }
@@ -106,12 +120,18 @@ impl Verifier {
         Self { tasks }
     }
 
-    /// Verifies, or says which check refused.
+    /// Verifies, or says which check refused; `announced` is the sum that the upstream says the content has.
     pub async fn verify(
         &self,
         request: &Request,
         content: Content,
+        announced: Option<Sum>,
     ) -> Result<Verified, VerifyError> {
+        let came = content.sum();
+        if let Some(announced) = announced.filter(|announced| *announced != came) {
+            let what = request.module_path().unwrap_or("the checksum database").to_owned();
+            return Err(VerifyError::Sum { what, came, announced });
+        }
         let Request::Module(asked) = request else {
             return Ok(Verified::new(content, Basis::Unsummed));
         };

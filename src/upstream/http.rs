@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::content::Content;
 use crate::content::Spool;
 use crate::content::SpoolError;
+use crate::content::Sum;
 use crate::content::validator::Validator;
 use crate::egress::Deadlines;
 use crate::egress::EgressError;
@@ -84,8 +85,9 @@ impl Http {
         match answer.status() {
             200 => {
                 let validator = answer.tag().and_then(|tag| Validator::new(&self.place, tag));
+                let announced = answer.sha256().map(Sum::from_bytes);
                 let content = self.body(answer, self.limits.bytes(endpoint)).await?;
-                Ok(Given { content, novelty: Novelty::New, validator })
+                Ok(Given { content, novelty: Novelty::New, validator, announced })
             }
             404 => Err(absent(&mut answer, OnGone::No).await),
             410 => Err(absent(&mut answer, OnGone::Yes).await),

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::content::Content;
 use crate::content::SpoolError;
+use crate::content::Sum;
 use crate::content::validator::Validator;
 use crate::egress::EgressError;
 use crate::goproxy::artifact::Endpoint;
@@ -45,6 +46,8 @@ pub struct Given {
     pub novelty: Novelty,
     /// By what the upstream knows them again.
     pub validator: Option<Validator>,
+    /// What the upstream says their sum is.
+    pub announced: Option<Sum>,
 }
 
 /// Whether bytes came.
@@ -60,7 +63,7 @@ impl Known<'_> {
     /// The answer of an upstream that said "not modified".
     pub fn unchanged(&self) -> Given {
         let (content, validator) = (self.content.clone(), Some(self.validator.clone()));
-        Given { content, novelty: Novelty::Unchanged, validator }
+        Given { content, novelty: Novelty::Unchanged, validator, announced: None }
     }
 }
 
@@ -204,7 +207,7 @@ impl Source {
             Self::Http(http) => http.fetch(request, record, known, until).await,
             Self::Directory(directory) => {
                 let content = directory.fetch(request).await?;
-                Ok(Given { content, novelty: Novelty::New, validator: None })
+                Ok(Given { content, novelty: Novelty::New, validator: None, announced: None })
             }
         }
     }

@@ -104,7 +104,7 @@ async fn gomod(world: &World, n: usize, bytes: usize) -> (Key, Verified) {
     let key = Key::of(asked);
     let text = format!("module example.com/m{n}\n\n//{}\n", "x".repeat(bytes));
     let verifier = Verifier::new(world.tasks.clone());
-    (key, verifier.verify(&request, Content::from_bytes(text.into())).await.unwrap())
+    (key, verifier.verify(&request, Content::from_bytes(text.into()), None).await.unwrap())
 }
 
 /// Numbers that are drawn the same way each time (xorshift), between 0 and 1.

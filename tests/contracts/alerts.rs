@@ -393,7 +393,7 @@ fn what_to_do(kind: &str) -> &'static str {
         "upstream_5xx" => "It failed by itself; its own log says why.",
         "local" => "Our own disk failed under the download: space or rights of cache.dir.",
         "checksum_mismatch" => {
-            "Its content is not what the known sum says. See ModgateIntegrityFailure."
+            "The bytes are not those whose sum it sent along (Repr-Digest, Content-Digest or X-Checksum-Sha256). Something changes them under way, or at rest there. See ModgateIntegrityFailure."
         }
         "zip_invalid" => "Its zip breaks the rules of module zips. See ModgateIntegrityFailure.",
         "circuit_open" => {

@@ -275,6 +275,20 @@ fn judge(case: &Case, world: &World) {
     );
 }
 
+/// An upstream says which sum its answer has, and other bytes come.
+fn change(world: &World) {
+    let World { gateway, good, .. } = world;
+    let path = "/example.com/changed/@v/v1.0.0.info";
+    good.instead(path, Some(Instead::Raw(OTHER_BYTES)));
+    let answer = gateway.client().get(path);
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    world.compare(&Case::at("good", "checksum_mismatch", 502, ""), path, &answer);
+    let series = "modgate_integrity_failures_total{kind=\"checksum_mismatch\"}";
+    assert!((gateway.metric(series) - 1.0).abs() < 0.1);
+    good.instead(path, None);
+    assert_eq!(gateway.client().get(path).status, 404, "nothing is kept of it");
+}
+
 /// The only caller leaves before there is a head: nobody is answered, and everybody else is told.
 fn leave(world: &World) {
     let World { gateway, good, .. } = world;
@@ -319,11 +333,12 @@ fn each_word_is_provoked_and_the_same_in_every_account_and_the_list_says_who_is_
             scope.spawn(|| judge(case, &world));
         }
         scope.spawn(|| leave(&world));
+        scope.spawn(|| change(&world));
     });
     let in_flight = world.gateway.metric("modgate_http_requests_in_flight");
     assert!(in_flight.abs() < 0.1, "{in_flight}");
     let mut provoked: BTreeSet<_> = cases.iter().map(|case| case.word).collect();
-    provoked.extend(["client_closed"].into_iter().chain(BEYOND));
+    provoked.extend(["client_closed", "checksum_mismatch"]);
     let words: BTreeSet<_> = Attempt::values().iter().map(|word| word.text()).collect();
     assert_eq!(provoked, words);
     let runbooks = std::fs::read_to_string(RUNBOOKS).unwrap();
@@ -332,9 +347,12 @@ fn each_word_is_provoked_and_the_same_in_every_account_and_the_list_says_who_is_
     assert_eq!(headings, words);
 }
 
-/// No sum is known beforehand of what upstreams send, so nothing is compared with one; tiers are, and `corruption.rs`
-/// shows it.
-const BEYOND: [&str; 1] = ["checksum_mismatch"];
+/// A whole info whose sum is not the one that its upstream names: that of nothing.
+const OTHER_BYTES: &str = concat!(
+    "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n",
+    "Repr-Digest: sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:\r\n\r\n",
+    "{\"Version\":\"v1.0.0\"}"
+);
 const RUNBOOKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/alerts/runbooks.md");
 /// Every case; also names of upstreams and of modules.
 const NAMES: [&str; 31] = [

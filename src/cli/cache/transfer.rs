@@ -99,7 +99,7 @@ async fn take(stores: &Stores, text: &str, file: &Path) -> anyhow::Result<()> {
     let Request::Module(asked) = &request else { anyhow::bail!("it is no artifact") };
     let key = Key::of(asked);
     let content = Content::from_file(File::open(file)?)?;
-    let verified = stores.verifier.verify(&request, content).await?;
+    let verified = stores.verifier.verify(&request, content, None).await?;
     if let (Some(h1), Ok(kept)) =
         (verified.basis().h1(), std::fs::read_to_string(file.with_extension("ziphash")))
         && !key.is_small()
