@@ -207,8 +207,12 @@ impl Permit {
         Err(self.refuse(self.request.clone(), None, verdict))
     }
 
-    /// The permit once more, with what decided, if the caller may do something as an operator of this gateway.
+    /// The permit once more, with what decided, if the caller may do something as an operator of this gateway. A token that
+    /// is limited to some modules is good for nothing else, whatever the policy allows its owner.
     pub fn operates(&self, right: Right) -> Result<Self, Refusal> {
+        if !self.caller.limits().is_empty() {
+            return Err(self.refuse(self.request.clone(), None, Verdict::limited()));
+        }
         let verdict =
             self.judge(Question { name: "@gateway", version: "", action: right.action() });
         if verdict.is_allowed() {

@@ -91,9 +91,21 @@ impl Snapshot {
             },
         };
         let gated = (decision == Decision::Allow && !self.gates.is_empty())
-            .then(|| applying(Effect::Allow).collect::<Arc<[usize]>>())
-            .filter(|allows| allows.iter().any(|place| !self.gates.of(*place).is_empty()));
+            .then(|| applying(Effect::Allow).collect::<Vec<usize>>())
+            .filter(|allows| allows.iter().any(|place| !self.gates.of(*place).is_empty()))
+            .map(|mut allows| {
+                allows.retain(|place| self.confirms(&rows, *place, subjects, &asked));
+                Arc::from(allows)
+            });
         Decided { decision, reason, rule, gated, private, indexed }
+    }
+
+    /// Whether Casbin allows it by one row, whatever other rows allow: under conditions it may be the only one left.
+    fn confirms(&self, rows: &[(usize, &Rule)], row: usize, subjects: &str, asked: &Asked) -> bool {
+        let shown =
+            rows.iter().filter(|(place, rule)| rule.effect == Effect::Deny || *place == row);
+        let shown: Vec<&Rule> = shown.map(|(_, rule)| *rule).collect();
+        self.engine.decide(&shown, subjects, asked) == Ok(true)
     }
 
     /// Rows that could apply, with their places, in the order of the files; all rows without an index.
