@@ -139,6 +139,7 @@ pub fn build(
         revocations,
         denies: Denies::new(config.policy.denies_file.clone()),
         gateway: Arc::clone(&gateway),
+        policies: Arc::default(),
         clock: Arc::new(SystemClock),
     };
     news::connect(link, ears, &tasks, &telemetry);

@@ -1,6 +1,10 @@
 //! Who does what with news of other nodes: here stations hear what is theirs, without knowing who told it.
 
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -25,7 +29,23 @@ pub(in crate::app) struct Ears {
     pub(in crate::app) revocations: Arc<Revocations>,
     pub(in crate::app) denies: Denies,
     pub(in crate::app) gateway: Arc<Gateway>,
+    pub(in crate::app) policies: Arc<Policies>,
     pub(in crate::app) clock: Arc<dyn Clock>,
+}
+
+/// What is known of other nodes' policies.
+#[derive(Debug, Default)]
+pub(in crate::app) struct Policies {
+    /// The revision heard last.
+    heard: Mutex<String>,
+    /// Whether a look at our own files is under way for it.
+    looking: AtomicBool,
+}
+
+impl Policies {
+    fn heard(&self) -> String {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Keeps Redis up, listens to other nodes, lets the stations hear what is theirs, and tells others of a new policy.
@@ -38,14 +58,21 @@ pub(in crate::app) fn connect(
     let Some(link) = link else { return };
     let bus = Arc::new(Bus::over(link.clone(), Arc::clone(telemetry)));
     let (heard, policies) = (bus.hear(), ears.gateway.follow_policy());
+    let known = Arc::clone(&ears.policies);
     let _service = tasks.run("redis link", link.keep(tasks.clone()));
-    let _service = tasks.run("policy news", tell(Arc::clone(&bus), policies, tasks.clone()));
+    let _service = tasks.run("policy news", tell(Arc::clone(&bus), policies, known, tasks.clone()));
     let _service = tasks.run("cluster bus", bus.keep(tasks.clone()));
     let _service = tasks.run("news", ears.hear(heard, tasks.clone()));
 }
 
-/// Announces each policy that comes into force here.
-async fn tell(bus: Arc<Bus>, mut policies: watch::Receiver<Arc<str>>, tasks: Tasks) {
+/// Announces each policy that comes into force here, unless another node did: the list of news is short, and what lasts
+/// stands in it too.
+async fn tell(
+    bus: Arc<Bus>,
+    mut policies: watch::Receiver<Arc<str>>,
+    known: Arc<Policies>,
+    tasks: Tasks,
+) {
     loop {
         let next = tokio::select! {
             () = tasks.stop().cancelled() => return,
@@ -55,6 +82,9 @@ async fn tell(bus: Arc<Bus>, mut policies: watch::Receiver<Arc<str>>, tasks: Tas
             return;
         }
         let revision = policies.borrow_and_update().to_string();
+        if known.heard() == revision {
+            continue;
+        }
         if let Err(error) = bus.announce(Message::PolicyRevision(revision)).await {
             // they look at their files by themselves, only later
             tracing::warn!(%error, "other nodes could not be told of the new policy");
@@ -83,21 +113,28 @@ impl Ears {
             Message::Missed => self.cache.distrust().await,
             Message::TokenRevoked { sha256, expires } => self.revocations.hear(&sha256, expires),
             Message::Deny(told) => self.deny(told, tasks).await,
-            Message::PolicyRevision(revision) => self.look(&revision).await,
+            Message::PolicyRevision(revision) => self.look(revision, tasks),
         }
     }
 
     /// Looks at the policy's own files if another node has a policy that this one has not: nothing is taken from the
-    /// other node but the word.
-    async fn look(&self, revision: &str) {
-        if *self.gateway.policy_revision() == *revision {
+    /// other node but the word. Other news does not wait for it; a word that comes meanwhile is only remembered.
+    fn look(&self, revision: String, tasks: &Tasks) {
+        let policies = Arc::clone(&self.policies);
+        policies.heard.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&revision);
+        let gateway = Arc::clone(&self.gateway);
+        if *gateway.policy_revision() == *revision || policies.looking.swap(true, Ordering::AcqRel)
+        {
             return;
         }
-        let _told = self.gateway.reload_policy(ReloadSource::Cluster).await;
-        let here = self.gateway.policy_revision();
-        if *here != *revision {
-            tracing::warn!(revision, %here, "another node has another policy, which is not in the files of this one");
-        }
+        let _look = tasks.run("policy look", async move {
+            let _told = gateway.reload_policy(ReloadSource::Cluster).await;
+            policies.looking.store(false, Ordering::Release);
+            let here = gateway.policy_revision();
+            if *here != *policies.heard() {
+                tracing::warn!(revision, %here, "another node has another policy, which is not in the files of this one");
+            }
+        });
     }
 
     /// Writes it into our own file, which the policy follows.
@@ -105,7 +142,10 @@ impl Ears {
         let (denies, clock) = (self.denies.clone(), Arc::clone(&self.clock));
         let heard = tasks.block("deny", move || denies.hear(&told, clock.as_ref())).await;
         let refused = match heard {
-            Ok(Ok(_)) => return,
+            Ok(Ok(_)) => {
+                let _told = self.gateway.reload_denies(ReloadSource::Cluster).await;
+                return;
+            }
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };

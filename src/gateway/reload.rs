@@ -34,6 +34,23 @@ impl Gateway {
     /// The same, blocking.
     pub fn reload_policy_now(&self, source: ReloadSource) -> Reload {
         let reload = self.policy.reload(self.clock.as_ref());
+        self.tell_reload(&reload, source);
+        reload
+    }
+
+    /// Looks at the emergency denies alone: they wait for no look at the rules.
+    ///
+    /// Cancel safety: dropping the future does not stop the look.
+    pub async fn reload_denies(self: &Arc<Self>, source: ReloadSource) -> Result<(), TaskGone> {
+        let gateway = Arc::clone(self);
+        let look = move || {
+            let reload = gateway.policy.reload_denies(gateway.clock.as_ref());
+            gateway.tell_reload(&reload, source);
+        };
+        self.tasks.block("denies", look).await
+    }
+
+    fn tell_reload(&self, reload: &Reload, source: ReloadSource) {
         let metrics = self.telemetry.metrics();
         let result = match (reload.rejected.first(), reload.activated.first()) {
             (Some(rejected), _) => rejected.step,
@@ -65,7 +82,6 @@ impl Gateway {
             ),
             None => {}
         }
-        reload
     }
 
     /// What is wrong with the policy's files, if they are not what is in force.

@@ -18,6 +18,7 @@ use crate::telemetry::labels::policy::ReloadSource;
 /// Starts the service. Notices of the file system are hints: they are lost on network file systems, and where a folder is
 /// exchanged as a whole; the look by time is what counts.
 pub(in crate::lifecycle) fn start(config: &Config, app: &App) -> std::io::Result<()> {
+    watch_denies(config, app);
     let changed = Arc::new(Notify::new());
     let watcher = watcher(&watched(config), &changed);
     let mut hangup = signal(SignalKind::hangup())?;
@@ -44,15 +45,32 @@ pub(in crate::lifecycle) fn start(config: &Config, app: &App) -> std::io::Result
     Ok(())
 }
 
-/// Folders in which something may change. The state directory holds the emergency denies.
+/// Emergency denies have a service of their own: a look at the rules takes as long as their expectations do.
+fn watch_denies(config: &Config, app: &App) {
+    let changed = Arc::new(Notify::new());
+    let folder = config.policy.denies_file.parent().unwrap_or_else(|| Path::new("."));
+    let watcher = watcher(&[(folder.to_owned(), RecursiveMode::NonRecursive)], &changed);
+    let (gateway, stop) = (Arc::clone(&app.gateway), app.tasks.stop().clone());
+    let _service = app.tasks.run("deny-watch", async move {
+        // ends with the service
+        let _watcher = watcher;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = changed.notified() => {}
+            }
+            let _settled = tokio::time::timeout(SETTLE, stop.cancelled()).await;
+            // a task that died is counted and told where it runs
+            let _told = gateway.reload_denies(ReloadSource::File).await;
+        }
+    });
+}
+
+/// Folders in which something may change.
 fn watched(config: &Config) -> Vec<(PathBuf, RecursiveMode)> {
     let policy = &config.policy;
     let folders = [policy.dir.as_ref(), policy.candidate.as_ref()].into_iter().flatten();
-    let mut watched: Vec<_> =
-        folders.map(|folder| (folder.clone(), RecursiveMode::Recursive)).collect();
-    let denies = policy.denies_file.parent().unwrap_or_else(|| Path::new("."));
-    watched.push((denies.to_owned(), RecursiveMode::NonRecursive));
-    watched
+    folders.map(|folder| (folder.clone(), RecursiveMode::Recursive)).collect()
 }
 
 fn watcher(

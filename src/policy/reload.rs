@@ -108,7 +108,7 @@ impl Policy {
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut reload = Reload::default();
         // a deny waits for nobody's parser, lint or tests, not even for those of another look
-        self.reload_denies(&mut known(), clock, &mut reload);
+        self.take_denies(&mut known(), clock, &mut reload);
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         reload.candidate = self.reload_candidate(&mut looked);
         let draft = self.draft(&mut looked, clock);
@@ -128,9 +128,18 @@ impl Policy {
         reload
     }
 
+    /// Looks at the emergency denies alone, whoever looks at the rules meanwhile. Blocking for moments.
+    pub fn reload_denies(&self, clock: &dyn Clock) -> Reload {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reload = Reload::default();
+        self.take_denies(&mut known, clock, &mut reload);
+        reload.behind = known.files_refused.clone().or_else(|| known.denies_refused.clone());
+        reload
+    }
+
     /// Takes emergency denies that changed. If they cannot be read, those that hold go on holding; if they never could
     /// be, no policy comes into force, because it would allow what they take away.
-    fn reload_denies(&self, known: &mut Known, clock: &dyn Clock, reload: &mut Reload) {
+    fn take_denies(&self, known: &mut Known, clock: &dyn Clock, reload: &mut Reload) {
         let read = self.sources.denies.as_ref().map(|from| from.in_force(clock.unix_seconds()));
         match read.unwrap_or_else(|| Ok(Vec::new())) {
             Ok(denies) => {

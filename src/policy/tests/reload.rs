@@ -167,6 +167,12 @@ fn an_emergency_deny_waits_for_no_other_look() {
     let wanted = Wanted { what: "example.com/lib".into(), reason: "malware".into(), life: None };
     // somebody else looks at the rules, and their expectations take as long as they like
     let looking = policy.looked.lock().unwrap();
+    world
+        .denies
+        .add(&Wanted { what: "example.com/other".into(), ..wanted.clone() }, &world.clock)
+        .unwrap();
+    assert_eq!(policy.reload_denies(&world.clock).activated.len(), 1);
+    assert_eq!(kind(&policy, "/example.com/other/@v/list"), Some(Kind::Denied));
     world.denies.add(&wanted, &world.clock).unwrap();
     std::thread::scope(|scope| {
         let own = scope.spawn(|| policy.reload(&world.clock));
