@@ -76,21 +76,33 @@ pub fn take(directory: &Path, node: &str) -> io::Result<Vec<Slip>> {
     names.sort_unstable();
     let mut taken = Vec::new();
     for name in names.into_iter().take(AT_ONCE) {
-        let path = match name.strip_suffix(ENDING) {
-            None => slips.join(&name),
-            Some(stem) => {
-                let own = slips.join(format!("{stem}{ours}"));
-                // somebody else was quicker
-                let Ok(()) = fs::rename(slips.join(&name), &own) else { continue };
-                own
-            }
-        };
+        let Some(path) = own(&slips, &name, &ours) else { continue };
         match read(&path) {
             Some(act) => taken.push(Slip { path, act }),
-            None => fs::remove_file(&path)?,
+            None => {
+                // a directory by this name is nobody's slip, and no reason to leave the others
+                if let Err(error) = fs::remove_file(&path) {
+                    tracing::warn!(%error, name, "what lies among the slips of commands cannot be removed");
+                }
+            }
         }
     }
     Ok(taken)
+}
+
+/// The path of a slip that is this node's own, after it has been made so; `None` if it is not.
+fn own(slips: &Path, name: &str, ours: &str) -> Option<PathBuf> {
+    let Some(stem) = name.strip_suffix(ENDING) else { return Some(slips.join(name)) };
+    let own = slips.join(format!("{stem}{ours}"));
+    match fs::rename(slips.join(name), &own) {
+        Ok(()) => return Some(own),
+        // somebody else was quicker
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            tracing::warn!(%error, name, "a slip of a command cannot be taken: let the gateway own the directory slips");
+        }
+    }
+    None
 }
 
 impl Slip {
@@ -101,6 +113,10 @@ impl Slip {
 }
 
 fn read(path: &Path) -> Option<Act> {
+    // neither a link to somebody else's file nor a pipe that nobody writes into
+    if !fs::symlink_metadata(path).ok()?.is_file() {
+        return None;
+    }
     let file = fs::File::open(path).ok()?;
     let about = file.metadata().ok()?;
     let mut bytes = Vec::new();
@@ -166,5 +182,12 @@ mod tests {
         .unwrap();
         assert_eq!(take(directory.path(), "gw").unwrap().len(), 0);
         assert_eq!(fs::read_dir(&slips).unwrap().count(), 0);
+        // what nobody can read keeps no other slip from being taken
+        let pipe = std::process::Command::new("mkfifo").arg(slips.join("a.slip")).status();
+        assert!(pipe.unwrap().success());
+        fs::create_dir(slips.join("b.slip")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", slips.join("c.slip")).unwrap();
+        leave(directory.path(), &deed(Name::AuditRead)).unwrap();
+        assert_eq!(take(directory.path(), "gw").unwrap().len(), 1);
     }
 }
