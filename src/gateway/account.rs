@@ -328,6 +328,9 @@ impl Drop for Pending {
         account.trace(&self.accounts.telemetry);
         account.measure(&self.accounts.telemetry);
         if self.state == State::Open {
+            if self.record.session_begins() {
+                self.accounts.audit.reserve_now(Class::Public).append(account.session());
+            }
             self.accounts.audit.reserve_now(Class::Public).append(account.event(Phase::Done));
         }
         account.log(&self.accounts);

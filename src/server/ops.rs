@@ -12,6 +12,7 @@ use actix_web::dev::Server;
 use actix_web::http::header::ACCEPT;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web;
+use tokio::sync::Semaphore;
 
 use crate::gateway::Gateway;
 use crate::server::Shared;
@@ -70,9 +71,17 @@ async fn ready(gateway: web::Data<Gateway>) -> HttpResponse {
     }
 }
 
+/// Looks that are under way or wait: nobody needs to prove who they are to ask for one, so there is a bound to what they
+/// take from others and write into the audit.
+static LOOKS: Semaphore = Semaphore::const_new(2);
+
 /// 200 with what is in force, or 422 with every problem, one a line.
 async fn reload(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let gateway = gateway.into_inner();
+    let Ok(_turn) = LOOKS.try_acquire() else {
+        let text = "two looks at the policy are asked for already: this one would see no more\n";
+        return HttpResponse::ServiceUnavailable().insert_header((CONTENT_TYPE, TEXT)).body(text);
+    };
     gateway.operated("policy reload", request.peer_addr());
     let (mut answer, text) = match gateway.reload_policy(ReloadSource::Api).await {
         Err(gone) => (HttpResponse::InternalServerError(), format!("{gone}\n")),
