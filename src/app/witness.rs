@@ -1,5 +1,6 @@
 //! Who tells other nodes how our log grows, and who signs theirs: the audit judges, the cluster carries, and here they meet.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,24 +49,33 @@ impl Node {
                 Err(error) => self.pause(&error).await?,
             }
         };
+        let mut waiting = None;
         loop {
             let Told { step, again } = self.or_stop(told.recv()).await??;
-            // the boot before told most of its steps itself
-            if again && size(&step.note) <= last {
-                continue;
+            match (again, last) {
+                // a new list, or one that was lost: the newest of them is enough to go on from
+                (true, None) => {
+                    waiting = Some(step);
+                    continue;
+                }
+                // the boot before told most of its steps itself
+                (true, Some(last)) if size(&step.note) <= last => continue,
+                (true, Some(_)) | (false, _) => {}
             }
-            let text = step.write();
-            while let Err(error) = self.steps.tell(&self.name, &text).await {
-                self.pause(&error).await?;
+            for step in waiting.take().into_iter().chain([step]) {
+                let text = step.write();
+                while let Err(error) = self.steps.tell(&self.name, &text).await {
+                    self.pause(&error).await?;
+                }
+                self.measure(size(&step.note)).await;
             }
-            self.measure(size(&step.note)).await;
         }
     }
 
-    /// How many records the step counted that this node told last.
-    async fn last(&self) -> Result<u64, LinkError> {
+    /// How many records the step counted that this node told last, if it is there.
+    async fn last(&self) -> Result<Option<u64>, LinkError> {
         let last = self.steps.last(&self.name).await?;
-        Ok(last.and_then(|text| Step::read(&text)).map_or(0, |step| size(&step.note)))
+        Ok(last.and_then(|text| Step::read(&text)).map(|step| size(&step.note)))
     }
 
     /// How many records no other node has signed yet.
@@ -78,8 +88,10 @@ impl Node {
     }
 
     async fn watch(self: Arc<Self>) {
+        // what is wrong with whom: told when it begins
+        let mut wrong = BTreeMap::new();
         loop {
-            if let Err(error) = self.look_around().await {
+            if let Err(error) = self.look_around(&mut wrong).await {
                 tracing::debug!(%error, "other nodes' logs cannot be looked at just now");
             }
             if self.or_stop(tokio::time::sleep(LOOK)).await.is_none() {
@@ -88,19 +100,38 @@ impl Node {
         }
     }
 
-    async fn look_around(&self) -> anyhow::Result<()> {
-        let nodes = self.steps.nodes().await?;
-        // whoever can write into Redis can invent nodes
-        let others = nodes.into_iter().filter(|node| *node != self.name && is_name(node));
-        for node in others.take(NODES) {
-            let (register, name) = (Arc::clone(&self.register), node.clone());
-            let seen = self.tasks.block("witness", move || register.seen(&name)).await??;
-            for (number, text) in self.steps.after(&node, seen).await? {
-                let (register, name) = (Arc::clone(&self.register), node.clone());
-                let look = move || register.look(&name, number, &text);
-                let looked = self.tasks.block("witness", look).await??;
-                self.act(&node, looked).await?;
+    async fn look_around(&self, wrong: &mut BTreeMap<String, String>) -> anyhow::Result<()> {
+        let told = self.steps.nodes().await?;
+        let register = Arc::clone(&self.register);
+        let known = self.tasks.block("witness", move || register.nodes()).await??;
+        // whoever can write into Redis can invent nodes: those that are known come first
+        let mut nodes: Vec<String> =
+            told.into_iter().filter(|node| *node != self.name && is_name(node)).collect();
+        nodes.sort_by_key(|node| !known.contains(node));
+        nodes.truncate(NODES);
+        wrong.retain(|node, _| nodes.contains(node));
+        for node in nodes {
+            let Err(error) = self.look_at(&node).await else {
+                wrong.remove(&node);
+                continue;
+            };
+            let error = error.to_string();
+            if wrong.get(&node) != Some(&error) {
+                tracing::warn!(node, error, "the log of another node cannot be looked at");
+                wrong.insert(node, error);
             }
+        }
+        Ok(())
+    }
+
+    async fn look_at(&self, node: &str) -> anyhow::Result<()> {
+        let (register, name) = (Arc::clone(&self.register), node.to_owned());
+        let seen = self.tasks.block("witness", move || register.seen(&name)).await??;
+        for (number, text) in self.steps.after(node, seen).await? {
+            let (register, name) = (Arc::clone(&self.register), node.to_owned());
+            let look = move || register.look(&name, number, &text);
+            let looked = self.tasks.block("witness", look).await??;
+            self.act(node, looked).await?;
         }
         Ok(())
     }
@@ -108,15 +139,19 @@ impl Node {
     async fn act(&self, node: &str, looked: Looked) -> Result<(), LinkError> {
         let metrics = self.tasks.telemetry().metrics();
         match looked {
-            Looked::Signed(how, note) => {
+            Looked::Signed(how, note, former) => {
                 metrics.audit_witnessed.count((how,));
-                if how == Witnessed::Anew {
-                    tracing::warn!(
-                        node,
-                        "steps of another node's audit log were missed: the older note is kept, and modgate audit verify --checkpoints compares it with the records"
-                    );
+                if let Some(former) = former {
+                    let why = "steps of this log were missed: the note before is kept, and modgate audit verify --checkpoints compares it with the records";
+                    tracing::warn!(node, "{why}");
+                    let act = Act::new(Name::AuditVerify, Outcome::Failed).with("node", node);
+                    self.accounts.administer(act.with("why", why).with("note", former));
                 }
                 self.steps.cosigned(node, &self.name, &note).await
+            }
+            Looked::Repeated => {
+                metrics.audit_witnessed.count((Witnessed::Repeated,));
+                Ok(())
             }
             Looked::Refused { why, again } => {
                 metrics.audit_witnessed.count((Witnessed::Refused,));

@@ -119,9 +119,11 @@ impl Writer {
             self.tick(&events);
         }
         self.log.stop();
-        self.persist(&events);
-        self.log.sync();
-        self.log.checkpoint();
+        // only what is written may be signed
+        if self.persist(&events) {
+            self.log.sync();
+            self.log.checkpoint();
+        }
     }
 
     /// Finds out where the log stood and begins a segment, however long it takes.
@@ -135,7 +137,9 @@ impl Writer {
                 Ok(before) => {
                     self.log.begin(before);
                     let written = self.persist(events);
-                    self.log.checkpoint();
+                    if written {
+                        self.log.checkpoint();
+                    }
                     return written;
                 }
                 Err(error) => self.failed(&error),

@@ -36,11 +36,16 @@ impl Steps {
     /// The steps of a node after a number, with their numbers, oldest first.
     pub async fn after(&self, node: &str, number: i64) -> Result<Vec<(i64, String)>, LinkError> {
         let list = self.of(node);
-        if list.generation().await? == number {
+        let now = list.generation().await?;
+        // numbers only grow: if this one does not, the list is another one
+        let number = if number > now { 0 } else { number };
+        let new = usize::try_from(now.saturating_sub(number)).unwrap_or(KEPT);
+        if new == 0 {
             return Ok(Vec::new());
         }
-        let mut steps = list.newest(KEPT).await?;
-        steps.retain(|(known, _)| *known > number);
+        // what was told between our two questions comes next time
+        let mut steps = list.newest(new.saturating_add(BETWEEN).min(KEPT)).await?;
+        steps.retain(|(known, _)| *known > number && *known <= now);
         steps.reverse();
         Ok(steps)
     }
@@ -77,5 +82,7 @@ fn texts(answers: Vec<crate::link::Answer>) -> Result<Vec<String>, LinkError> {
     answers.into_iter().map(text).collect()
 }
 
+/// More than are told in one round trip.
+const BETWEEN: usize = 4;
 /// What the lists are called.
 const LOGS: &str = "logs";

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use modgate::tlog::note;
+
 use crate::support::gateway::Gateway;
 use crate::support::gateway::Setup;
 use crate::support::gateway::modgate;
@@ -34,6 +36,24 @@ fn grow(node: &Gateway, witness: &Gateway) {
     until("a step is signed", || {
         assert_eq!(node.client().get(LIST).status, 200);
         witnessed(witness, "grown") > before
+    });
+}
+
+/// Waits until the witness has signed all that the node has signed.
+fn signed(node: &Gateway, witness: &Gateway) {
+    let newest = |text: &str| {
+        let note = *note::split(text).last().unwrap();
+        note.lines().take(3).collect::<Vec<_>>().join(" ")
+    };
+    until("everything is signed", || {
+        let segments = std::fs::read_dir(node.state().join("audit")).unwrap();
+        let paths = segments.map(|entry| entry.unwrap().path());
+        let mut notes: Vec<_> =
+            paths.filter(|path| path.extension().is_some_and(|end| end == "checkpoints")).collect();
+        notes.sort();
+        let own = std::fs::read_to_string(notes.last().unwrap()).unwrap_or_default();
+        let told = std::fs::read_to_string(witness.state().join("witness/notes/gate-1.notes"));
+        told.is_ok_and(|told| !own.is_empty() && newest(&told) == newest(&own))
     });
 }
 
@@ -97,6 +117,11 @@ fn a_node_signs_what_another_logs_through_its_restarts_and_refuses_a_log_that_wa
     copy(&audit, &earlier);
     let node = node.kill_and_restart(&upstream.url());
     grow(&node, &witness);
+    let node = node.kill_and_restart(&upstream.url());
+    grow(&node, &witness);
+    // Redis loses everything, and the node is not there to tell it again at once
+    signed(&node, &witness);
+    redis.cli(&["FLUSHALL"]);
     let mut node = node.kill_and_restart(&upstream.url());
     grow(&node, &witness);
     let complaints = witnessed(&witness, "anew") + witnessed(&witness, "refused");

@@ -58,8 +58,10 @@ struct Other {
 /// What came of a look at a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Looked {
-    /// It was signed.
-    Signed(Witnessed, String),
+    /// It was signed: how, the note, and the note signed before if it is not known to have grown from that.
+    Signed(Witnessed, String, Option<String>),
+    /// It was signed before.
+    Repeated,
     /// It was not, for this reason.
     Refused {
         /// A sentence.
@@ -88,22 +90,35 @@ impl Register {
         Ok(self.kept.read()?.get(node).map_or(0, |other| other.seen))
     }
 
+    /// The nodes that are known.
+    pub fn nodes(&self) -> Result<Vec<String>, RegisterError> {
+        Ok(self.kept.read()?.into_keys().collect())
+    }
+
     /// Looks at a step with its number; signs and keeps its note if the log grew. Blocking.
     pub fn look(&self, node: &str, number: i64, text: &str) -> Result<Looked, RegisterError> {
         let origin = format!("{}/{node}", self.origin);
         let (looked, notes) = self.kept.change(|others: &mut BTreeMap<String, Other>| {
-            if others.len() >= NODES && !others.contains_key(node) {
-                let why =
-                    "this witness knows more nodes than it can: it takes no new one".to_owned();
+            let known = others.get(node).cloned();
+            if known.is_none() && others.len() >= NODES {
+                let why = "this witness knows as many nodes as it can".to_owned();
                 return Ok((Looked::Refused { why, again: true }, String::new()));
             }
-            let other = others.entry(node.to_owned()).or_default();
+            let is_new = known.is_none();
+            let mut other = known.unwrap_or_default();
             other.seen = number;
-            let judged = match Step::read(text) {
+            let step = Some(text).filter(|text| text.len() <= STEP_BYTES).and_then(Step::read);
+            let judged = match step {
                 Some(step) => other.judge(&origin, &step, &self.signer),
                 None => Err("it is no step of a log".to_owned()),
             };
-            Ok::<_, KeptError>((other.take(judged), other.notes()))
+            let (mut looked, notes) = (other.take(judged), other.notes());
+            // a name is known from its first step on: anybody can invent names
+            match &mut looked {
+                Looked::Refused { again, .. } if is_new => *again = true,
+                _ => drop(others.insert(node.to_owned(), other)),
+            }
+            Ok::<_, KeptError>((looked, notes))
         })?;
         if matches!(looked, Looked::Signed(..)) {
             let path = self.notes.join(format!("{node}.notes"));
@@ -120,6 +135,9 @@ impl Other {
     fn judge(&mut self, origin: &str, step: &Step, signer: &Signer) -> Result<Seen, String> {
         match (step::judge(self.known.as_ref(), origin, step, signer), &self.changed) {
             (Ok(Seen::Anew(_)), Some(why)) => Err(why.clone()),
+            (Ok(Seen::Anew(_)), None) if self.former.len() >= FORMER_NOTES => {
+                Err("it began anew too often: no note before may be lost".to_owned())
+            }
             (Ok(seen), _) => Ok(seen),
             (Err(why), _) => {
                 if why.is_final() {
@@ -131,15 +149,15 @@ impl Other {
     }
 
     fn take(&mut self, judged: Result<Seen, String>) -> Looked {
-        let (how, known) = match judged {
-            Ok(Seen::First(known)) => (Witnessed::First, known),
-            Ok(Seen::Grown(known)) => (Witnessed::Grown, known),
+        let (how, known, former) = match judged {
+            Ok(Seen::First(known)) => (Witnessed::First, known, None),
+            Ok(Seen::Grown(known)) => (Witnessed::Grown, known, None),
             Ok(Seen::Anew(known)) => {
-                self.former.extend(self.known.take().map(|former| former.note));
-                let more = self.former.len().saturating_sub(FORMER_NOTES);
-                self.former.drain(..more);
-                (Witnessed::Anew, known)
+                let former = self.known.take().map(|former| former.note);
+                self.former.extend(former.clone());
+                (Witnessed::Anew, known, former)
             }
+            Ok(Seen::Repeated) => return Looked::Repeated,
             Err(why) => {
                 let again = self.refused.as_ref() == Some(&why);
                 self.refused = Some(why.clone());
@@ -149,7 +167,7 @@ impl Other {
         (self.refused, self.changed) = (None, None);
         let note = known.note.clone();
         self.known = Some(known);
-        Looked::Signed(how, note)
+        Looked::Signed(how, note, former)
     }
 
     fn notes(&self) -> String {
@@ -159,8 +177,10 @@ impl Other {
 
 /// More than share one Redis: whoever can write there can invent names.
 const NODES: usize = 256;
-/// A log that begins anew more often has older notes in the audits of those who look after it.
+/// Whoever begins anew more often wants older notes to be forgotten, or has people who should look at it.
 const FORMER_NOTES: usize = 100;
+/// Two edges of the tallest tree, a note with many signatures, and room to spare.
+const STEP_BYTES: usize = 32 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -191,7 +211,8 @@ mod tests {
 
     fn how(looked: &Looked) -> Witnessed {
         match looked {
-            Looked::Signed(how, _) => *how,
+            Looked::Signed(how, ..) => *how,
+            Looked::Repeated => Witnessed::Repeated,
             Looked::Refused { .. } => Witnessed::Refused,
         }
     }
@@ -227,10 +248,31 @@ mod tests {
     fn invented_nodes_fill_no_disk() {
         let directory = tempfile::tempdir().unwrap();
         let register = register(directory.path());
-        for number in 0..=NODES {
-            register.look(&format!("gate-{number}"), 1, "words").unwrap();
+        for number in 0..3 {
+            let looked = register.look(&format!("gate-{number}"), 1, "words").unwrap();
+            assert!(matches!(looked, Looked::Refused { again: true, .. }));
         }
-        assert_eq!(register.kept.read().unwrap().len(), NODES);
-        assert_eq!(register.seen(&format!("gate-{NODES}")).unwrap(), 0);
+        assert_eq!(register.nodes().unwrap(), [""; 0]);
+        let long = format!("{}{}", " ".repeat(STEP_BYTES), step(0));
+        assert_eq!(how(&register.look("gate-1", 1, &long).unwrap()), Witnessed::Refused);
+        assert_eq!(how(&register.look("gate-1", 2, &step(0)).unwrap()), Witnessed::First);
+        assert_eq!(how(&register.look("gate-1", 3, &step(0)).unwrap()), Witnessed::Repeated);
+        assert_eq!(register.nodes().unwrap(), ["gate-1"]);
+    }
+
+    #[test]
+    fn the_oldest_note_is_never_lost_however_often_a_log_begins_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let register = register(directory.path());
+        let first = register.look("gate-1", 1, &step(0)).unwrap();
+        let Looked::Signed(_, oldest, None) = first else { panic!("{first:?}") };
+        // each begins one record behind the end of the one before
+        let signed = (1..FORMER_NOTES as u64 + 20).filter(|n| {
+            let looked = register.look("gate-1", 1 + n.cast_signed(), &step(2 * n)).unwrap();
+            how(&looked) == Witnessed::Anew
+        });
+        assert_eq!(signed.count(), FORMER_NOTES);
+        let notes = std::fs::read_to_string(directory.path().join("notes/gate-1.notes")).unwrap();
+        assert_eq!(note::split(&notes)[0], oldest);
     }
 }

@@ -81,6 +81,8 @@ pub enum Seen {
     First(Known),
     /// Steps in between were not heard: whether the log grew from what was signed before is not known.
     Anew(Known),
+    /// It ends where the last one ended: told once more.
+    Repeated,
 }
 
 /// Why a witness does not sign.
@@ -147,6 +149,9 @@ pub fn judge(
     }
     let signed = Note::parse(&known.note).ok().and_then(|note| Checkpoint::parse(&note.text));
     let Some(signed) = signed else { return Ok(Seen::Anew(cosigned)) };
+    if (told.size, told.root) == (signed.size, signed.root) {
+        return Ok(Seen::Repeated);
+    }
     let before = step.growth.before();
     if before.size() > signed.size {
         return Ok(Seen::Anew(cosigned));
@@ -201,6 +206,7 @@ mod tests {
     fn known(seen: Result<Seen, Refused>) -> Known {
         match seen {
             Ok(Seen::Grown(known) | Seen::First(known) | Seen::Anew(known)) => known,
+            Ok(Seen::Repeated) => panic!("told once more"),
             Err(refused) => panic!("{refused}"),
         }
     }
@@ -216,6 +222,7 @@ mod tests {
         let judge = |step: &Step| judge(Some(&three), ORIGIN, step, &witness);
         let all = ["a", "b", "c", "d", "e"];
         assert!(matches!(judge(&step(&all, 3, &old)), Ok(Seen::Grown(_))));
+        assert_eq!(judge(&step(&["a", "b", "c"], 1, &old)), Ok(Seen::Repeated));
         assert!(matches!(judge(&step(&all, 4, &old)), Ok(Seen::Anew(_))));
         let rewritten = Err(Refused::Rewritten(3));
         assert_eq!(judge(&step(&["a", "x", "c", "d"], 3, &old)), rewritten);

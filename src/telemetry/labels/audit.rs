@@ -11,6 +11,8 @@ label! {
         First = "first",
         /// Steps in between were missed: signed, and the note before is kept.
         Anew = "anew",
+        /// It was signed already: told once more.
+        Repeated = "repeated",
         /// Refused: the log is not what it was, or signed by somebody else.
         Refused = "refused",
     }
