@@ -91,7 +91,7 @@ impl Caller {
     }
 
     /// The same caller, good for modules below some prefixes only; without any, for all.
-    pub(in crate::identity) fn limited(self, limits: Vec<String>) -> Self {
+    pub(crate) fn limited(self, limits: Vec<String>) -> Self {
         Self { limits, ..self }
     }
 

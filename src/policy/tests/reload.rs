@@ -346,6 +346,10 @@ fn operators_need_rows_of_their_own() {
     {
         assert_eq!(permit.operates(right).unwrap_err().kind(), Kind::Denied, "{right:?}");
     }
+    // a token for some modules is good for nothing else, whoever it belongs to
+    let limited = (*dev()).clone().limited(vec!["example.com".to_owned()]);
+    let permit = decide(&policy, Arc::new(limited), "/-/why").unwrap();
+    assert_eq!(permit.operates(Right::PolicyRead).unwrap_err().kind(), Kind::Denied);
 }
 
 #[test]
