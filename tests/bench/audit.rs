@@ -158,13 +158,15 @@ impl Listener for Count {
     }
 }
 
-/// Thirty days of hourly segments, as at ten million records a day, each with 1/160 of the records: everything that a question
-/// costs for each segment is real, and what it costs for each record of the answer too.
+/// Thirty days of hourly segments, as at ten million records a day, each with 1/160 of the records, or as many as the
+/// argument says (`cargo bench --bench audit -- 14000`): everything that a question costs for each segment is real, and what
+/// it costs for each record of the answer too.
 fn month() {
     let directory = tempfile::tempdir().unwrap();
     let mut settings = settings(directory.path());
     settings.config.packing = Packing::Compress;
-    let (hours, each) = (30 * 24_u32, 2_600_u32);
+    let each: u32 = std::env::args().find_map(|text| text.parse().ok()).unwrap_or(2_600);
+    let hours = 30 * 24_u32;
     let begun = Instant::now();
     during(settings, |audit| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
