@@ -5,6 +5,9 @@ use std::io::BufRead as _;
 use std::io::BufReader;
 use std::io::Read as _;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -399,15 +402,17 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         // a test that has failed already says why by itself, and a killed gateway owes nothing
-        if !std::thread::panicking() {
-            match self.child.try_wait().unwrap() {
-                None => self.balance(),
-                Some(ended) if ended.success() => self.every_answer_is_recorded(),
-                Some(_killed) => {}
-            }
-        }
+        let balanced = catch_unwind(AssertUnwindSafe(|| match self.child.try_wait().unwrap() {
+            _ if std::thread::panicking() => {}
+            None => self.balance(),
+            Some(ended) if ended.success() => self.every_answer_is_recorded(),
+            Some(_killed) => {}
+        }));
         // gone already is as good
         let _gone = self.child.kill();
         let _gone = self.child.wait();
+        if let Err(found) = balanced {
+            resume_unwind(found);
+        }
     }
 }
