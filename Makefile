@@ -11,7 +11,7 @@ GO_MINOR := 22
 CASES ?= 10000000
 MUTATIONS ?= 200000
 
-.PHONY: alerts boards fault-run pictures help run test demo bench audit-kills policy-proof fmt lint docs contracts unit it deny
+.PHONY: alerts boards fault-run audit-month pictures help run test demo bench audit-kills policy-proof fmt lint docs contracts unit it deny
 .PHONY: setup clean leaks
 
 help: ## list the targets
@@ -66,6 +66,9 @@ bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise
 	$(CARGO) bench $(LOCKED) --bench cache
 	$(CARGO) bench $(LOCKED) --bench audit
 	$(CARGO) bench $(LOCKED) --bench observability
+
+audit-month: setup ## ask a month of records, RECORDS=n an hour (ten million a day unless said otherwise: 40 GB, half an hour), kept in DIR if given
+	$(CARGO) bench $(LOCKED) --bench audit -- month $${RECORDS:-416667} $(DIR)
 
 fault-run: setup ## inject every fault, or FAULTS='some|of|them', and print after how many seconds its alerts fire and are over
 	$(CARGO) bench $(LOCKED) --bench fault_run -- $(if $(FAULTS),'$(FAULTS)')

@@ -54,6 +54,7 @@ pub mod report;
 pub mod segment;
 mod sink;
 pub mod slip;
+pub mod tail;
 pub mod verify;
 pub mod witness;
 pub mod writer;

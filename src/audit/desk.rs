@@ -20,6 +20,7 @@ use crate::audit::filter::Filter;
 use crate::audit::query;
 use crate::audit::query::Effort;
 use crate::audit::query::Listener;
+use crate::audit::query::Missing;
 use crate::audit::report::Gathering;
 use crate::audit::report::Question;
 use crate::audit::report::RECORDS;
@@ -160,6 +161,9 @@ impl Ask {
         if filter.from.is_none() {
             return Err(Unanswered::Since);
         }
+        if let Some(question) = question {
+            question.narrow(&mut filter, &list);
+        }
         Ok(Self { question, list, filter, limit })
     }
 
@@ -265,7 +269,7 @@ impl Turn {
             rows: 0,
             end: End::Whole,
         };
-        let effort = query::scan(&self.directories, &ask.filter, &mut reader)?;
+        let effort = query::scan(&self.directories, &ask.filter, Missing::ReadWhole, &mut reader)?;
         let more = match reader.end {
             End::TooMuch => return Err(Unanswered::TooMuch),
             End::More => true,

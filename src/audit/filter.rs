@@ -1,8 +1,11 @@
 //! Which records are wanted: declared once, for the command line and for whoever asks a running gateway.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
 use std::time::SystemTime;
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::audit::index::Key;
 use crate::audit::query::text;
@@ -14,7 +17,13 @@ macro_rules! fields {
     ($($(#[doc = $doc:literal])+ $name:ident $kind:ident $value:literal),+ $(,)?) => {
         /// Which records are wanted; what is not given does not matter.
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
-        pub struct Filter { $($(#[doc = $doc])+ pub $name: Option<String>),+ }
+        pub struct Filter {
+            $($(#[doc = $doc])+ pub $name: Option<String>,)+
+            /// Events, or groups of them with their dot, of which it must be one; none if that does not matter.
+            pub among: &'static [&'static str],
+            /// Principals of which its own must be one; none if that does not matter.
+            pub people: BTreeSet<String>,
+        }
 
         impl Filter {
             /// Everything that can be given, in the order of help texts.
@@ -125,9 +134,8 @@ impl Filter {
             && is(&self.decision, "/decision/effect")
             && is(&self.rule, "/decision/rule")
             && is(&self.source, "/source/ip")
-            && self.event.as_deref().is_none_or(|wanted| {
-                event == wanted || (wanted.ends_with('.') && event.starts_with(wanted))
-            })
+            && self.wants_event(event)
+            && self.wants_one_of(text(record, "/actor/id"))
             && is(&self.outcome, "/outcome")
             && is(&self.id, "/id")
     }
@@ -144,24 +152,96 @@ impl Filter {
         }
     }
 
-    /// What an index can find.
-    pub(in crate::audit) fn keys(&self) -> Vec<Key<'_>> {
-        let module = self.module.as_deref().filter(|module| !module.ends_with("/..."));
-        [self.actor.as_deref().map(Key::Actor), module.map(Key::Module)]
-            .into_iter()
-            .flatten()
-            .collect()
+    fn wants_event(&self, event: &str) -> bool {
+        self.event.as_deref().is_none_or(|wanted| fits(wanted, event))
+            && is_among(self.among, event)
+    }
+
+    fn wants_one_of(&self, actor: Option<&str>) -> bool {
+        self.people.is_empty() || actor.is_some_and(|actor| self.people.contains(actor))
+    }
+
+    /// Whether records of an event and an outcome can be wanted; `None` if neither matters.
+    pub(in crate::audit) fn wants_kind(&self) -> Option<impl Fn(&str, &str) -> bool> {
+        let matters = self.event.is_some() || self.outcome.is_some() || !self.among.is_empty();
+        matters.then_some(|event: &str, outcome: &str| {
+            self.wants_event(event) && self.outcome.as_deref().is_none_or(|only| only == outcome)
+        })
+    }
+
+    /// What an index can find: a wanted record has one key of each list.
+    pub(in crate::audit) fn keys(&self) -> Vec<Vec<Key<'_>>> {
+        let module = self.module.as_deref().map(|module| match module.strip_suffix("/...") {
+            Some(above) => Key::Below(above),
+            None => Key::Module(module),
+        });
+        let one = [
+            self.actor.as_deref().map(Key::Actor),
+            module,
+            self.rule.as_deref().map(Key::Rule),
+            self.source.as_deref().map(Key::Source),
+        ];
+        let people: Vec<_> = self.people.iter().map(|name| Key::Actor(name)).collect();
+        let one = one.into_iter().flatten().map(|key| vec![key]);
+        one.chain(Some(people).filter(|people| !people.is_empty())).collect()
+    }
+
+    /// The earliest time that a wanted record can have. An id tells when its request came, and a record is made after that; a
+    /// clock that was set back meanwhile is allowed an hour.
+    fn since(&self) -> Option<String> {
+        let id = self.id.as_deref().and_then(|id| Uuid::parse_str(id).ok());
+        let (seconds, _) = id.and_then(|id| id.get_timestamp()).map(|at| at.to_unix()).unzip();
+        let born =
+            seconds.map(|seconds| Duration::from_secs(seconds.saturating_sub(SLACK_SECONDS)));
+        let born = born.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
+        born.map(rfc3339_micros).max(self.from.clone())
+    }
+
+    /// Whether records of a stretch of time can be wanted.
+    pub(in crate::audit) fn overlaps(&self, from: &str, to: &str) -> bool {
+        self.to.as_deref().is_none_or(|end| from < end)
+            && self.since().as_deref().is_none_or(|since| to >= since)
+    }
+
+    /// Whether all records of a stretch of time are wanted.
+    pub(in crate::audit) fn covers(&self, from: &str, to: &str) -> bool {
+        let times = Self { from: self.from.clone(), to: self.to.clone(), ..Self::default() };
+        *self == times
+            && self.from.as_deref().is_none_or(|begin| from >= begin)
+            && self.to.as_deref().is_none_or(|end| to < end)
     }
 
     /// Texts that a wanted line holds as they are, so that most lines need not be decoded.
     pub(in crate::audit) fn needles(&self) -> Vec<String> {
         let quoted = |text: &String| serde_json::to_string(text).ok();
         let plain = |text: &&String| text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
-        let exact = [&self.actor, &self.version, &self.rule, &self.id].into_iter().flatten();
+        let exact = [&self.actor, &self.version, &self.rule, &self.source, &self.id];
         let module = self.module.iter().filter(|module| !module.ends_with("/..."));
-        exact.chain(module).filter(plain).filter_map(quoted).collect()
+        let event = self.event.iter().filter(|event| !event.ends_with('.'));
+        let texts = exact.into_iter().flatten().chain(module).chain(event);
+        let mut needles: Vec<_> = texts.filter(plain).filter_map(quoted).collect();
+        if let [only] = self.among
+            && !only.ends_with('.')
+        {
+            needles.extend(quoted(&(*only).to_owned()));
+        }
+        // the longest first: it is in the fewest lines
+        needles.sort_unstable_by_key(|needle| std::cmp::Reverse(needle.len()));
+        needles
     }
 }
+
+/// Whether an event is one of some, or in one of some groups with their dot; none stand for all.
+pub(in crate::audit) fn is_among(wanted: &[&str], event: &str) -> bool {
+    wanted.is_empty() || wanted.iter().any(|wanted| fits(wanted, event))
+}
+
+fn fits(wanted: &str, event: &str) -> bool {
+    event == wanted || (wanted.ends_with('.') && event.starts_with(wanted))
+}
+
+/// How far a clock may have been set back between a request and its record.
+const SLACK_SECONDS: u64 = 3_600;
 
 #[cfg(test)]
 mod tests {
@@ -171,7 +251,7 @@ mod tests {
 
     #[test]
     fn times_are_days_moments_and_spans_and_nothing_panics() {
-        let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_hours(24 * 40);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 40);
         assert_eq!(moment("30d", now).unwrap(), "1970-01-11T00:00:00.000000Z");
         assert_eq!(moment("2026-10-01", now).unwrap(), "2026-10-01T00:00:00.000000Z");
         assert_eq!(

@@ -1,31 +1,43 @@
-//! The index beside a closed segment: what a query needs to leave most of it unread. It is derived: [`build`] makes it again.
+//! The index beside a closed segment: what a question needs to leave most of it unread. It is derived: [`build`] makes it again.
 //!
-//! The first line is JSON ([`Head`]): numbers, times, counts, and where each block of about a mebibyte begins. Then come the
-//! keys in order, each of the same length: the first eight bytes of the SHA-256 of `a` and a principal, or `m` and a module
-//! path, and one bit for each block that has it. A look is a binary search in the file; nothing is read whole.
+//! | part | what |
+//! |---|---|
+//! | first line | JSON ([`Head`]): numbers, times, counts, and how long the parts behind it are |
+//! | blocks | where each block of records begins in the file of records, and where the last one ends: 8 bytes each |
+//! | keys | in order, 12 bytes each: the first eight bytes of the SHA-256 of a letter and a value, and where its list begins |
+//! | lists | the blocks that have a key, ascending, each as its distance from the one before ([LEB128][leb]) |
+//!
+//! A look is a binary search in the file; nothing is read whole. Blocks are small, because a block is what one hit costs; they
+//! are no smaller, because compression loses by it: 32 KiB compress to a tenth more than a mebibyte does, and 16 KiB to a
+//! quarter more.
+//!
+//! [leb]: https://en.wikipedia.org/wiki/LEB128
+
+mod build;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::io::BufRead;
 use std::io::Read as _;
-use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
+use rustix::fs::Advice;
 use serde::Deserialize;
 use serde::Serialize;
-use serde_json::Value;
 use sha2::Digest as _;
 use sha2::Sha256;
 
-use crate::audit::keeper;
+pub use self::build::build;
 use crate::audit::segment::Segment;
 
 /// What stands in the first line.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Head {
-    /// The version of this format: 1.
+    /// The version of this format: 2.
     pub v: u8,
     /// The segment's name.
     pub segment: String,
@@ -41,12 +53,14 @@ pub struct Head {
     pub sha256: String,
     /// How many records there are of each event and outcome.
     pub events: BTreeMap<String, u64>,
-    /// Offset and length of each block in the file of records.
-    pub blocks: Vec<(u64, u64)>,
     /// Whether blocks are compressed.
     pub packed: bool,
-    /// How many keys follow.
+    /// How many blocks there are.
+    pub blocks: u64,
+    /// How many keys there are.
     pub keys: u64,
+    /// How many bytes the lists have.
+    pub lists: u64,
 }
 
 impl Head {
@@ -54,34 +68,65 @@ impl Head {
     fn records(&self, segment: &Segment) -> PathBuf {
         if self.packed { segment.packed() } else { segment.plain() }
     }
+
+    /// What stands behind the first line, in bytes.
+    fn rest(&self) -> Option<u64> {
+        let blocks = self.blocks.checked_add(1)?.checked_mul(PLACE_BYTES)?;
+        // one more entry tells where the last list ends
+        let keys = self.keys.checked_add(1)?.checked_mul(KEY_BYTES)?;
+        blocks.checked_add(keys)?.checked_add(self.lists)
+    }
 }
 
-/// An open index.
+/// An open index, and the file that it is about.
 #[derive(Debug)]
 pub struct Index {
     /// Its first line.
     pub head: Head,
     file: File,
-    /// Where the keys begin.
+    records: File,
+    /// Where the blocks begin.
     start: u64,
 }
 
-/// What a query may look for by key.
+/// What a question may look for by key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key<'a> {
     /// A principal, as it is written.
     Actor(&'a str),
     /// A module path.
     Module(&'a str),
+    /// A path, and whatever module stands there or below it.
+    Below(&'a str),
+    /// A rule's id.
+    Rule(&'a str),
+    /// An address.
+    Source(&'a str),
+    /// An event's name.
+    Event(&'a str),
 }
 
-impl Key<'_> {
-    fn hash(self) -> u64 {
-        let mut hash = Sha256::new();
+impl<'a> Key<'a> {
+    const fn parts(self) -> (u8, &'a str) {
         match self {
-            Self::Actor(name) => hash.update([b"a", name.as_bytes()].concat()),
-            Self::Module(path) => hash.update([b"m", path.as_bytes()].concat()),
+            Self::Actor(name) => (b'a', name),
+            Self::Module(path) => (b'm', path),
+            Self::Below(path) => (b'b', path),
+            Self::Rule(id) => (b'r', id),
+            Self::Source(ip) => (b's', ip),
+            Self::Event(name) => (b'e', name),
         }
+    }
+
+    const fn value(self) -> &'a str {
+        self.parts().1
+    }
+
+    fn hash(self) -> u64 {
+        let (letter, value) = self.parts();
+        let mut hash = Sha256::new();
+        hash.update([letter]);
+        hash.update(value);
         let digest: [u8; 32] = hash.finalize().into();
         digest.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
     }
@@ -93,196 +138,188 @@ impl Index {
         if let Ok(index) = Self::read(segment) {
             return Ok(index);
         }
-        build(segment, None)?;
+        build(segment)?;
         Self::read(segment)
     }
 
-    fn read(segment: &Segment) -> io::Result<Self> {
+    /// Opens an index that is there and about a file that is there.
+    pub fn read(segment: &Segment) -> io::Result<Self> {
         let file = File::open(segment.index())?;
         let mut line = Vec::new();
         io::BufReader::new(&file).take(HEAD_BYTES).read_until(b'\n', &mut line)?;
         let head: Head = serde_json::from_slice(&line)?;
         let start = line.len() as u64;
-        let whole = file.metadata()?.len() == start + head.keys * entry_bytes(head.blocks.len());
-        // one that was made while the segment was being compressed may be about a file that is gone
-        if head.v == VERSION && whole && head.records(segment).exists() {
-            return Ok(Self { head, file, start });
+        let whole = head.rest().and_then(|rest| rest.checked_add(start));
+        if head.v != VERSION || whole != Some(file.metadata()?.len()) {
+            return Err(spoilt("the index is of another version, or cut"));
         }
-        Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the index is of another version, cut, or of another file",
-        ))
+        // one that was made before the segment was compressed may be about a file that is gone
+        let records = File::open(head.records(segment))?;
+        Ok(Self { head, file, records, start })
     }
 
-    /// The blocks that hold a key: one bit each, the lowest first; `None` if none does.
-    pub fn blocks_with(&self, key: Key<'_>) -> io::Result<Option<Vec<usize>>> {
-        let (wanted, width) = (key.hash(), entry_bytes(self.head.blocks.len()));
+    /// The blocks that hold a key, in order.
+    pub fn blocks_with(&self, key: Key<'_>) -> io::Result<Vec<u64>> {
+        let wanted = key.hash();
         let (mut low, mut high) = (0, self.head.keys);
-        let mut entry = vec![0; usize::try_from(width).unwrap_or(8)];
         while low < high {
             let middle = low + (high - low) / 2;
-            self.file.read_exact_at(&mut entry, self.start + middle * width)?;
-            let (found, bits) = entry
-                .split_first_chunk()
-                .map_or((0, &[][..]), |(first, rest)| (u64::from_be_bytes(*first), rest));
+            let (found, list) = self.key(middle)?;
             match found.cmp(&wanted) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return Ok(Some(places(bits))),
+                std::cmp::Ordering::Equal => {
+                    let (_, end) = self.key(middle + 1)?;
+                    return self.list(list, end);
+                }
             }
         }
-        Ok(None)
+        Ok(Vec::new())
+    }
+
+    fn key(&self, number: u64) -> io::Result<(u64, u32)> {
+        let mut entry = [0; 12];
+        let keys = self.start + (self.head.blocks + 1) * PLACE_BYTES;
+        self.file.read_exact_at(&mut entry, keys + number * KEY_BYTES)?;
+        let [hash @ .., a, b, c, d] = entry;
+        Ok((u64::from_be_bytes(hash), u32::from_le_bytes([a, b, c, d])))
+    }
+
+    fn list(&self, from: u32, to: u32) -> io::Result<Vec<u64>> {
+        let len = to.checked_sub(from).filter(|_| u64::from(to) <= self.head.lists);
+        let len = len.ok_or_else(|| spoilt("a list of the index is outside it"))?;
+        let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+        let lists =
+            self.start + (self.head.blocks + 1) * PLACE_BYTES + (self.head.keys + 1) * KEY_BYTES;
+        self.file.read_exact_at(&mut bytes, lists + u64::from(from))?;
+        distances(&bytes).ok_or_else(|| spoilt("a list of the index is cut"))
+    }
+
+    /// Has the disk fetch what will be read: many at once take a fraction of one after the other.
+    pub fn expect<'b>(&self, blocks: impl IntoIterator<Item = &'b u64>) -> io::Result<()> {
+        for block in blocks {
+            let (offset, len) = self.place(*block)?;
+            let len = std::num::NonZeroU64::new(len as u64);
+            // a file system that takes no advice is read all the same
+            let _advised = rustix::fs::fadvise(&self.records, offset, len, Advice::WillNeed);
+        }
+        Ok(())
+    }
+
+    /// Where a block stands: offset and length.
+    fn place(&self, block: u64) -> io::Result<(u64, usize)> {
+        let mut entry = [[0; 8]; 2];
+        if block >= self.head.blocks {
+            return Err(spoilt("the index names a block that is not there"));
+        }
+        self.file.read_exact_at(entry.as_flattened_mut(), self.start + block * PLACE_BYTES)?;
+        let [from, to] = entry.map(u64::from_le_bytes);
+        let len = to.checked_sub(from).and_then(|len| usize::try_from(len).ok());
+        let len = len.filter(|len| *len <= LARGEST_BLOCK_BYTES);
+        Ok((from, len.ok_or_else(|| spoilt("the index names a block of an impossible length"))?))
+    }
+}
+
+/// Reads blocks one after the other into the same memory.
+pub struct Reader {
+    inflate: zstd::bulk::Decompressor<'static>,
+    raw: Vec<u8>,
+    block: Vec<u8>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// A reader that has read nothing.
+    pub fn new() -> io::Result<Self> {
+        let inflate = zstd::bulk::Decompressor::new()?;
+        Ok(Self { inflate, raw: Vec::new(), block: Vec::new() })
     }
 
     /// The records of one block.
-    pub fn read_block(&self, segment: &Segment, block: usize) -> io::Result<Vec<u8>> {
-        let missing = || {
-            io::Error::new(io::ErrorKind::InvalidData, "the index names a block that is not there")
-        };
-        let (offset, len) = *self.head.blocks.get(block).ok_or_else(missing)?;
-        let path = self.head.records(segment);
-        let mut bytes = vec![0; usize::try_from(len).map_err(|_| missing())?];
-        File::open(path)?.read_exact_at(&mut bytes, offset)?;
-        if self.head.packed {
-            return zstd::bulk::decompress(&bytes, LARGEST_BLOCK_BYTES);
+    pub fn read(&mut self, index: &Index, block: u64) -> io::Result<&[u8]> {
+        let (offset, len) = index.place(block)?;
+        self.raw.resize(len, 0);
+        index.records.read_exact_at(&mut self.raw, offset)?;
+        if !index.head.packed {
+            return Ok(&self.raw);
         }
-        Ok(bytes)
+        inflate(&mut self.inflate, &self.raw, &mut self.block)?;
+        Ok(&self.block)
     }
 }
 
-fn places(bits: &[u8]) -> Vec<usize> {
-    (0..bits.len() * 8)
-        .filter(|at| bits.get(at / 8).is_some_and(|byte| byte >> (at % 8) & 1 == 1))
-        .collect()
+/// Inflates a block.
+fn inflate(
+    with: &mut zstd::bulk::Decompressor<'_>,
+    frame: &[u8],
+    block: &mut Vec<u8>,
+) -> io::Result<()> {
+    block.clear();
+    // the room that is there is what may be filled
+    block.reserve(LARGEST_BLOCK_BYTES);
+    with.decompress_to_buffer(frame, block)?;
+    Ok(())
 }
 
-/// A hash and a bit for each block.
-const fn entry_bytes(blocks: usize) -> u64 {
-    8 + (blocks as u64).div_ceil(8)
-}
-
-/// Makes the index of a segment, for which its records are read once. `packed` tells where the blocks of a compressed file
-/// stand; without it they are found.
-pub fn build(segment: &Segment, packed: Option<Vec<(u64, u64)>>) -> io::Result<()> {
-    let is_packed = packed.is_some() || !segment.plain().exists();
-    let mut head = Head {
-        v: VERSION,
-        segment: segment.stem.clone(),
-        first: segment.first,
-        last: segment.first.saturating_sub(1),
-        packed: is_packed,
-        ..Head::default()
-    };
-    let mut keys: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-    let (mut records, mut block, mut at) = (segment.open()?, Vec::new(), 0);
-    loop {
-        block.clear();
-        read_block(&mut records, &mut block)?;
-        if block.is_empty() {
+/// Reads whole lines until there are so many bytes; nothing at the end. Half a line at the end is left out.
+pub fn read_lines(lines: &mut impl BufRead, bytes: usize, into: &mut Vec<u8>) -> io::Result<()> {
+    while into.len() < bytes {
+        let before = into.len();
+        lines.read_until(b'\n', into)?;
+        if into.len() == before {
             break;
         }
-        note_block(&block, head.blocks.len(), &mut head, &mut keys);
-        head.blocks.push((at, block.len() as u64));
-        at += block.len() as u64;
-    }
-    if is_packed {
-        head.blocks = match packed {
-            Some(blocks) => blocks,
-            None => frames(segment)?,
-        };
-    }
-    let path = if is_packed { segment.packed() } else { segment.plain() };
-    head.sha256 = keeper::digest(&path)?;
-    head.keys = keys.len() as u64;
-    write(segment, &head, &keys)
-}
-
-fn note_block(block: &[u8], number: usize, head: &mut Head, keys: &mut BTreeMap<u64, Vec<usize>>) {
-    for line in block.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let Ok(record) = serde_json::from_slice::<Value>(line) else { continue };
-        let text = |path: &str| record.pointer(path).and_then(Value::as_str);
-        head.last = record.get("seq").and_then(Value::as_u64).unwrap_or(head.last);
-        if let Some(time) = text("/time") {
-            if head.from.is_empty() || time < head.from.as_str() {
-                time.clone_into(&mut head.from);
-            }
-            if time > head.to.as_str() {
-                time.clone_into(&mut head.to);
-            }
-        }
-        let name = format!(
-            "{} {}",
-            text("/event").unwrap_or_default(),
-            text("/outcome").unwrap_or_default()
-        );
-        *head.events.entry(name).or_default() += 1;
-        let actor = text("/actor/id").map(Key::Actor);
-        let module = text("/resource/module").map(Key::Module);
-        for key in [actor, module].into_iter().flatten() {
-            let blocks = keys.entry(key.hash()).or_default();
-            if blocks.last() != Some(&number) {
-                blocks.push(number);
-            }
-        }
-    }
-}
-
-fn write(segment: &Segment, head: &Head, keys: &BTreeMap<u64, Vec<usize>>) -> io::Result<()> {
-    // the keeper, a question and a command may make it at the same time
-    let name = format!("{}.idx-{}", segment.stem, uuid::Uuid::now_v7().simple());
-    let staged = segment.directory.join(name);
-    let mut file = io::BufWriter::new(File::create(&staged)?);
-    serde_json::to_writer(&mut file, head)?;
-    file.write_all(b"\n")?;
-    let width = usize::try_from(entry_bytes(head.blocks.len())).unwrap_or(8) - 8;
-    for (hash, blocks) in keys {
-        let mut bits = vec![0_u8; width];
-        for block in blocks {
-            if let Some(byte) = bits.get_mut(block / 8) {
-                *byte |= 1 << (block % 8);
-            }
-        }
-        file.write_all(&hash.to_be_bytes())?;
-        file.write_all(&bits)?;
-    }
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    std::fs::rename(&staged, segment.index())
-}
-
-/// Reads whole lines until a block is full; nothing at the end. Half a line at the end is left out.
-pub fn read_block(lines: &mut impl BufRead, block: &mut Vec<u8>) -> io::Result<()> {
-    while block.len() < BLOCK_BYTES {
-        let before = block.len();
-        lines.read_until(b'\n', block)?;
-        if block.len() == before {
-            break;
-        }
-        if block.last() != Some(&b'\n') {
-            block.truncate(before);
+        if into.last() != Some(&b'\n') {
+            into.truncate(before);
             break;
         }
     }
     Ok(())
 }
 
-/// Where the frames of a compressed segment stand, found by their own headers.
-fn frames(segment: &Segment) -> io::Result<Vec<(u64, u64)>> {
-    let bytes = std::fs::read(segment.packed())?;
-    let (mut at, mut found) = (0, Vec::new());
-    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-        let len = zstd::zstd_safe::find_frame_compressed_size(rest).map_err(|_code| {
-            io::Error::new(io::ErrorKind::InvalidData, "a compressed block is cut")
-        })?;
-        found.push((at as u64, len as u64));
-        at += len;
+/// Adds a number in LEB128.
+fn put(mut number: u64, into: &mut Vec<u8>) {
+    loop {
+        let [low, ..] = number.to_le_bytes();
+        if number < 0x80 {
+            into.push(low);
+            return;
+        }
+        into.push(low | 0x80);
+        number >>= 7;
     }
-    Ok(found)
+}
+
+/// Reads distances in LEB128, and adds them up; `None` if the last one is cut, or too large.
+fn distances(bytes: &[u8]) -> Option<Vec<u64>> {
+    let (mut found, mut last, mut number, mut shift) = (Vec::new(), 0_u64, 0_u64, 0);
+    for byte in bytes {
+        number |= u64::from(byte & 0x7f).checked_shl(shift)?;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            last = last.checked_add(number)?;
+            found.push(last);
+            (number, shift) = (0, 0);
+        }
+    }
+    (shift == 0).then_some(found)
+}
+
+fn spoilt(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// About so many bytes of records are compressed together.
-pub const BLOCK_BYTES: usize = 1 << 20;
-/// A block ends with a whole record, and a record is 8 KiB at most.
-const LARGEST_BLOCK_BYTES: usize = BLOCK_BYTES + (64 << 10);
-/// A thousand blocks and all events.
+pub const BLOCK_BYTES: usize = 32 << 10;
+/// A block ends with a whole record, and a record is 8 KiB at most; blocks were a mebibyte once.
+const LARGEST_BLOCK_BYTES: usize = (1 << 20) + (64 << 10);
+/// All events and outcomes.
 const HEAD_BYTES: u64 = 1 << 20;
-const VERSION: u8 = 1;
+const PLACE_BYTES: u64 = 8;
+const KEY_BYTES: u64 = 12;
+const VERSION: u8 = 2;

@@ -22,6 +22,7 @@ use crate::audit::Item;
 use crate::audit::chain;
 use crate::audit::event::Event;
 use crate::audit::index;
+use crate::audit::index::Index;
 use crate::audit::name::Name;
 use crate::audit::name::Outcome;
 use crate::audit::segment;
@@ -78,7 +79,7 @@ impl Keeper {
         if config.hold {
             return Ok(());
         }
-        let index = index::Index::open(segment)?;
+        let index = Index::open(segment)?;
         let kept = Duration::from_secs(u64::from(config.keep_days) * 86_400);
         let oldest = self.settings.clock.now().checked_sub(kept).unwrap_or(SystemTime::UNIX_EPOCH);
         if index.head.to.as_str() >= rfc3339_micros(oldest).as_str() {
@@ -123,43 +124,34 @@ fn is_closed(segment: &Segment, node: &str, before: u64) -> bool {
 /// Gives a closed segment its index, and compresses it. What is done already is left alone.
 pub fn close(segment: &Segment, packing: Packing) -> io::Result<()> {
     let is_plain = segment.plain().exists();
-    if !is_plain && segment.index().exists() {
-        return Ok(());
-    }
     if is_plain && packing == Packing::Compress {
-        let packed = compress_segment(segment)?;
-        index::build(segment, packed)?;
+        compress_segment(segment)?;
+        index::build(segment)?;
         return std::fs::remove_file(segment.plain());
     }
-    if !segment.index().exists() {
-        index::build(segment, None)?;
-    }
-    Ok(())
+    Index::open(segment).map(drop)
 }
 
 /// Compresses a segment block by block, so that a query inflates only the blocks it needs; any tool that knows zstd reads
-/// the whole. Gives where each block begins and ends.
-fn compress_segment(segment: &Segment) -> io::Result<Option<Vec<(u64, u64)>>> {
+/// the whole.
+fn compress_segment(segment: &Segment) -> io::Result<()> {
     let mut plain = segment.open()?;
     let staged = segment.directory.join(format!("{}.staged", segment.stem));
-    let mut packed = File::create(&staged)?;
-    let (mut blocks, mut at) = (Vec::new(), 0_u64);
+    let mut packed = io::BufWriter::new(File::create(&staged)?);
+    let mut deflate = zstd::bulk::Compressor::new(LEVEL)?;
     let mut block = Vec::with_capacity(index::BLOCK_BYTES * 2);
     loop {
         block.clear();
-        index::read_block(&mut plain, &mut block)?;
+        index::read_lines(&mut plain, index::BLOCK_BYTES, &mut block)?;
         if block.is_empty() {
             break;
         }
-        let frame = zstd::bulk::compress(&block, LEVEL)?;
-        packed.write_all(&frame)?;
-        blocks.push((at, frame.len() as u64));
-        at += frame.len() as u64;
+        packed.write_all(&deflate.compress(&block)?)?;
     }
+    let packed = packed.into_inner().map_err(io::IntoInnerError::into_error)?;
     packed.sync_all()?;
     std::fs::set_permissions(&staged, std::fs::metadata(segment.plain())?.permissions())?;
-    std::fs::rename(&staged, segment.packed())?;
-    Ok(Some(blocks))
+    std::fs::rename(&staged, segment.packed())
 }
 
 /// The SHA-256 of a file in hexadecimal.
@@ -177,8 +169,8 @@ pub fn digest(path: &Path) -> io::Result<String> {
     Ok(chain::text_of(&digest))
 }
 
-/// A tenth of the size at a gigabyte in two seconds.
-const LEVEL: i32 = 3;
+/// A seventh of the size at a gigabyte in two seconds. Blocks are so small that a higher level finds no more in them.
+const LEVEL: i32 = 1;
 
 #[cfg(test)]
 mod tests {

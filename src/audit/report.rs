@@ -7,6 +7,8 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use crate::audit::filter::Filter;
+use crate::audit::filter::is_among;
 use crate::audit::query::text;
 
 /// Declares the questions: the word for each, and what it asks.
@@ -74,6 +76,29 @@ impl Question {
     /// Whether it cannot be answered without a list.
     pub const fn needs_list(self) -> bool {
         matches!(self, Self::Leavers)
+    }
+
+    /// The events that it is about, or groups of them with their dot; none if it is about all.
+    pub const fn events(self) -> &'static [&'static str] {
+        match self {
+            Self::Downloads | Self::Holders => &["module.zip"],
+            Self::Denials => &["authz.deny"],
+            Self::Firsts | Self::Spread | Self::OffHours => &["module."],
+            Self::Logins => &["auth.failure"],
+            Self::Changes => &["policy.", "config.", "token.", "cache.", "admin."],
+            Self::Gaps => {
+                &["audit.gap", "audit.start", "audit.stop", "audit.delete", "audit.clock"]
+            }
+            Self::Access | Self::Leavers | Self::Networks | Self::Unused => &[],
+        }
+    }
+
+    /// Leaves out of a filter what the question is not about, so that it need not be read.
+    pub fn narrow(self, filter: &mut Filter, list: &BTreeSet<String>) {
+        filter.among = self.events();
+        if self.needs_list() {
+            filter.people.clone_from(list);
+        }
     }
 }
 
@@ -152,30 +177,23 @@ impl Gathering {
         let is_answer = !is("/phase", "decided")
             && is("/outcome", "allowed")
             && text(record, "/resource/module").is_some();
-        let event = text(record, "/event").unwrap_or_default();
+        if !is_among(self.question.events(), text(record, "/event").unwrap_or_default()) {
+            return false;
+        }
         match self.question {
-            Question::Downloads | Question::Holders => is_answer && event == "module.zip",
-            Question::Denials => {
-                event == "authz.deny" && record.get("repeat") != Some(&Value::Bool(true))
-            }
+            Question::Downloads | Question::Holders => is_answer,
+            Question::Denials => record.get("repeat") != Some(&Value::Bool(true)),
             Question::Access => {
                 text(record, "/decision/policy").is_some() && is("/decision/effect", "allow")
             }
             Question::Leavers => text(record, "/actor/id").is_some_and(|id| self.list.contains(id)),
             Question::Firsts | Question::Spread => is_answer && is_private,
-            Question::Logins => event == "auth.failure",
-            Question::Changes => ["policy.", "config.", "token.", "cache.", "admin."]
-                .iter()
-                .any(|group| event.starts_with(group)),
             Question::OffHours => {
                 is_answer && is_private && is_off_hours(text(record, "/time").unwrap_or_default())
             }
             Question::Networks => is("/actor/result", "success"),
             Question::Unused => text(record, "/decision/rule").is_some(),
-            Question::Gaps => {
-                ["audit.gap", "audit.start", "audit.stop", "audit.delete", "audit.clock"]
-                    .contains(&event)
-            }
+            Question::Logins | Question::Changes | Question::Gaps => true,
         }
     }
 

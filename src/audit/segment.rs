@@ -11,6 +11,9 @@ use std::fs::File;
 use std::io;
 use std::io::BufRead;
 use std::io::BufReader;
+use std::io::Read as _;
+use std::io::Seek as _;
+use std::io::SeekFrom;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -89,10 +92,19 @@ impl Segment {
 
     /// Opens its records, compressed or not.
     pub fn open(&self) -> io::Result<Box<dyn BufRead>> {
+        self.open_at(0)
+    }
+
+    /// Opens its records behind so many bytes of them.
+    pub fn open_at(&self, bytes: u64) -> io::Result<Box<dyn BufRead>> {
         match File::open(self.plain()) {
-            Ok(file) => Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, file))),
+            Ok(mut file) => {
+                file.seek(SeekFrom::Start(bytes))?;
+                Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, file)))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let inflated = zstd::Decoder::new(File::open(self.packed())?)?;
+                let mut inflated = zstd::Decoder::new(File::open(self.packed())?)?;
+                io::copy(&mut inflated.by_ref().take(bytes), &mut io::sink())?;
                 Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, inflated)))
             }
             Err(error) => Err(error),

@@ -10,7 +10,9 @@ mod it {
     pub(crate) mod support;
 }
 
-use std::ops::ControlFlow;
+#[path = "audit/month.rs"]
+mod month;
+
 use std::path::Path;
 use std::time::Duration;
 use std::time::Instant;
@@ -22,14 +24,14 @@ use it::support::log::verified;
 use modgate::audit::Audit;
 use modgate::audit::Class;
 use modgate::audit::Place;
-use modgate::audit::filter::Filter;
 use modgate::audit::keeper;
-use modgate::audit::query;
-use modgate::audit::query::Listener;
 use modgate::config::audit::Mode;
 use modgate::config::audit::Packing;
 
 fn main() {
+    if std::env::args().any(|text| text == "month") {
+        return month::month();
+    }
     for mode in Mode::ALL {
         one_by_one(mode);
     }
@@ -39,7 +41,7 @@ fn main() {
     let directory = tempfile::tempdir().unwrap();
     flood(directory.path());
     verify(directory.path());
-    month();
+    month::month();
 }
 
 fn percentile(sorted: &[Duration], share: usize) -> Duration {
@@ -147,108 +149,4 @@ fn verify(directory: &Path) {
         keeper::close(&segment, Packing::Compress).unwrap();
     }
     measure("compressed");
-}
-
-struct Count(u64);
-
-impl Listener for Count {
-    fn record(&mut self, _record: &serde_json::Value, _line: &str) -> ControlFlow<()> {
-        self.0 += 1;
-        ControlFlow::Continue(())
-    }
-}
-
-/// Thirty days of hourly segments, as at ten million records a day, each with 1/160 of the records, or as many as the
-/// argument says (`cargo bench --bench audit -- 14000`): everything that a question costs for each segment is real, and what
-/// it costs for each record of the answer too.
-fn month() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut settings = settings(directory.path());
-    settings.config.packing = Packing::Compress;
-    let each: u32 = std::env::args().find_map(|text| text.parse().ok()).unwrap_or(2_600);
-    let hours = 30 * 24_u32;
-    let begun = Instant::now();
-    during(settings, |audit| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async {
-            for n in 0..hours * each {
-                let (hour, within) = (n / each, n % each);
-                let time = format!(
-                    "2026-09-{:02}T{:02}:{:02}:00.000000Z",
-                    hour / 24 + 1,
-                    hour % 24,
-                    within * 60 / each
-                );
-                // one in a thousand of five thousand people, and of twenty thousand modules
-                let actor = if n % 5_000 == 7 {
-                    "user:rare".to_owned()
-                } else {
-                    format!("user:u{}", n % 4_999)
-                };
-                let module = if n % 5_000 == 9 {
-                    "corp.example/rare".to_owned()
-                } else {
-                    format!("corp.example/m{}", n % 19_997)
-                };
-                place(audit).await.append(download(&time, &actor, &module));
-            }
-        });
-    });
-    split_hourly(&directory.path().join("audit"), u64::from(each));
-    println!(
-        "a month: {} records in {hours} segments (of 300 million; 1/{} of the scale), made in {:.0?}",
-        hours * each,
-        300_000_000 / (hours * each),
-        begun.elapsed()
-    );
-    questions(directory.path());
-}
-
-fn questions(directory: &Path) {
-    let some = |text: &str| Some(text.to_owned());
-    let principal = Filter { actor: some("user:rare"), ..Filter::default() };
-    ask(directory, "one principal", &principal);
-    let module = Filter { module: some("corp.example/rare"), ..Filter::default() };
-    ask(directory, "one module", &module);
-    let (from, to) = (some("2026-09-20"), some("2026-09-21"));
-    ask(directory, "everything of one day", &Filter { from, to, ..Filter::default() });
-}
-
-fn ask(directory: &Path, what: &str, filter: &Filter) {
-    let mut count = Count(0);
-    let begun = Instant::now();
-    let effort = query::scan(&[directory.join("audit")], filter, &mut count).unwrap();
-    println!(
-        "query, {what}: {:.2?} (goal: 2 s), {} records found, {} segments opened, {} skipped, {} MB read",
-        begun.elapsed(),
-        count.0,
-        effort.opened,
-        effort.skipped,
-        effort.bytes / 1_000_000
-    );
-}
-
-/// Makes hourly segments of what was written within a minute: the same lines, cut where an hour ends.
-fn split_hourly(audit: &Path, each: u64) {
-    let whole = modgate::audit::segment::list(audit).unwrap();
-    let node = "hourly";
-    for segment in whole {
-        use std::io::BufRead as _;
-        use std::io::Write as _;
-        let mut lines = segment.open().unwrap().lines().map(Result::unwrap).peekable();
-        let mut first = segment.first;
-        while lines.peek().is_some() {
-            let part = modgate::audit::segment::Segment::new(audit, node, &segment.boot, first);
-            let mut file = std::io::BufWriter::new(std::fs::File::create(part.plain()).unwrap());
-            for line in lines.by_ref().take(usize::try_from(each).unwrap()) {
-                writeln!(file, "{line}").unwrap();
-            }
-            file.into_inner().unwrap();
-            keeper::close(&part, Packing::Compress).unwrap();
-            first += each;
-        }
-        for path in [segment.plain(), segment.packed(), segment.index(), segment.checkpoints()] {
-            let _there = std::fs::remove_file(path);
-        }
-    }
 }

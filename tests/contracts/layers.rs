@@ -186,7 +186,7 @@ const DOORS: &[(&str, Reach)] = &[
     ),
     ("tokio_rustls", Reach::In(&["src/server"])),
     ("rcgen", Reach::In(&["src/server/devca.rs", "src/cli/store.rs"])),
-    ("rustix", Reach::In(&["src/server/body.rs", "src/audit/sink.rs"])),
+    ("rustix", Reach::In(&["src/server/body.rs", "src/audit/sink.rs", "src/audit/index.rs"])),
     ("reqwest", Reach::In(&["src/egress"])),
     ("ipnet", Reach::In(&["src/egress", "src/config", "src/policy"])),
     ("tokio_util", Reach::In(&["src/tasks.rs"])),
@@ -221,6 +221,7 @@ const DOORS: &[(&str, Reach)] = &[
     ("unicode_properties", Reach::In(&["src/goproxy/zipfile"])),
     ("unicode_case_mapping", Reach::In(&["src/goproxy/zipfile"])),
     ("zstd", Reach::In(&["src/audit"])),
+    ("memchr", Reach::In(&["src/audit/query/sieve.rs"])),
     // the provider of signatures, randomness and constant-time comparison
     ("aws_lc_rs", Reach::In(&["src/identity", "src/server/tls.rs", "src/tlog", "src/audit"])),
     ("clap", Reach::In(&["src/cli"])),

@@ -22,6 +22,7 @@ use crate::audit::name::Name;
 use crate::audit::query;
 use crate::audit::query::Effort;
 use crate::audit::query::Listener;
+use crate::audit::query::Missing;
 use crate::audit::query::text;
 use crate::audit::segment;
 use crate::audit::slip::Deed;
@@ -109,7 +110,7 @@ impl Export {
         if let Some(header) = format.header() {
             write!(writer.into, "{header}{}", format.line_end())?;
         }
-        query::scan(directories, &self.wanted.0, &mut writer)?;
+        query::scan(directories, &self.wanted.0, Missing::Make, &mut writer)?;
         writer.into.flush()?;
         writer.failed.map_or(Ok(()), |error| Err(error.into()))
     }
@@ -120,7 +121,7 @@ impl Export {
         let format = Format::Jsonl;
         let file = BufWriter::new(File::create(into.join("records.jsonl"))?);
         let mut writer = Writer::new(format, file);
-        query::scan(directories, &self.wanted.0, &mut writer)?;
+        query::scan(directories, &self.wanted.0, Missing::Make, &mut writer)?;
         writer.into.flush()?;
         if let Some(error) = writer.failed {
             return Err(error.into());

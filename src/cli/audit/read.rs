@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,12 +12,13 @@ use clap::builder::PossibleValue;
 use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
+use crate::audit;
 use crate::audit::encode::plain;
-use crate::audit::filter::Filter;
 use crate::audit::name::Name;
 use crate::audit::query;
 use crate::audit::query::Effort;
 use crate::audit::query::Listener;
+use crate::audit::query::Missing;
 use crate::audit::query::text;
 use crate::audit::report::Gathering;
 use crate::audit::report::Question;
@@ -101,10 +101,10 @@ impl Query {
             asked: format!("{} {}", self.question, self.wanted.told()),
         };
         let (_, directories) = self.places.find(environment, &deed)?;
-        let filter = self.wanted.0;
+        let mut filter = self.wanted.0;
         let Some(question) = Question::parse(&self.question) else {
             let mut printer = Printer { json: self.json, failed: None, progress: Progress::new() };
-            query::scan(&directories, &filter, &mut printer)?;
+            query::scan(&directories, &filter, Missing::Make, &mut printer)?;
             return printer.failed.map_or(Ok(()), Err);
         };
         let list = match &self.list {
@@ -123,9 +123,10 @@ impl Query {
             .map(|line| line.trim().to_owned())
             .filter(|line| !line.is_empty())
             .collect();
+        question.narrow(&mut filter, &list);
         let mut gather =
             Gather { gathering: Gathering::new(question, list), progress: Progress::new() };
-        query::scan(&directories, &filter, &mut gather)?;
+        query::scan(&directories, &filter, Missing::Make, &mut gather)?;
         print(&gather.gathering.table(), self.json)
     }
 }
@@ -228,7 +229,7 @@ impl Stats {
             Deed { name: Name::AuditRead, command: "audit stats", asked: self.wanted.told() };
         let (_, directories) = self.places.find(environment, &deed)?;
         let mut count = Count { counts: BTreeMap::new(), progress: Progress::new() };
-        query::scan(&directories, &self.wanted.0, &mut count)?;
+        query::scan(&directories, &self.wanted.0, Missing::Make, &mut count)?;
         let rows = count
             .counts
             .into_iter()
@@ -243,6 +244,15 @@ struct Count {
 }
 
 impl Listener for Count {
+    fn counted(&mut self, kinds: &BTreeMap<String, u64>) -> ControlFlow<()> {
+        for (kind, number) in kinds {
+            let (event, outcome) = kind.split_once(' ').unwrap_or((kind, ""));
+            let or_dash = |text: &str| if text.is_empty() { "-" } else { text }.to_owned();
+            *self.counts.entry((or_dash(event), or_dash(outcome))).or_default() += number;
+        }
+        ControlFlow::Break(())
+    }
+
     fn record(&mut self, record: &Value, _line: &str) -> ControlFlow<()> {
         let at = |path: &str| text(record, path).unwrap_or("-").to_owned();
         *self.counts.entry((at("/event"), at("/outcome"))).or_default() += 1;
@@ -262,48 +272,17 @@ impl Tail {
     ) -> Result<(), Failure> {
         let deed = Deed { name: Name::AuditRead, command: "audit tail", asked: String::new() };
         let (_, directories) = self.places.find(environment, &deed)?;
-        let mut seen: BTreeMap<String, u64> = BTreeMap::new();
-        let mut first = true;
+        let (mut tail, mut records) = audit::tail::Tail::last(directories, self.number)?;
         loop {
-            let mut last = Last {
-                keep: if first { self.number } else { usize::MAX },
-                lines: VecDeque::new(),
-                seen: &mut seen,
-            };
-            // the newest segment of each node is enough to follow, and a look at the rest is cheap by comparison
-            query::scan(&directories, &Filter::default(), &mut last)?;
-            for (line, record) in &last.lines {
+            for (line, record) in &records {
                 if self.json { say(line)? } else { say(&for_people(record))? }
             }
             if !self.follow {
                 return Ok(());
             }
-            first = false;
             std::thread::park_timeout(LOOK_AGAIN);
+            records = tail.more()?;
         }
-    }
-}
-
-struct Last<'a> {
-    keep: usize,
-    lines: VecDeque<(String, Value)>,
-    /// The last record of each node that was shown.
-    seen: &'a mut BTreeMap<String, u64>,
-}
-
-impl Listener for Last<'_> {
-    fn record(&mut self, record: &Value, line: &str) -> ControlFlow<()> {
-        let node = text(record, "/node").unwrap_or_default();
-        let seq = record.get("seq").and_then(Value::as_u64).unwrap_or(0);
-        if self.seen.get(node).is_some_and(|seen| *seen >= seq) {
-            return ControlFlow::Continue(());
-        }
-        self.seen.insert(node.to_owned(), seq);
-        if self.lines.len() >= self.keep {
-            self.lines.pop_front();
-        }
-        self.lines.push_back((line.to_owned(), record.clone()));
-        ControlFlow::Continue(())
     }
 }
 
