@@ -196,7 +196,7 @@ impl Index {
     }
 
     /// Has the disk fetch what will be read: many at once take a fraction of one after the other.
-    pub fn expect<'b>(&self, blocks: impl IntoIterator<Item = &'b u64>) -> io::Result<()> {
+    pub fn prefetch<'b>(&self, blocks: impl IntoIterator<Item = &'b u64>) -> io::Result<()> {
         for block in blocks {
             let (offset, len) = self.place(*block)?;
             let len = std::num::NonZeroU64::new(len as u64);

@@ -36,7 +36,7 @@ fn closed(directory: &std::path::Path, packing: Packing) -> Segment {
 fn lines(index: &Index, key: Key<'_>) -> (usize, Vec<String>) {
     let mut reader = Reader::new().unwrap();
     let blocks = index.blocks_with(key).unwrap();
-    index.expect(&blocks).unwrap();
+    index.prefetch(&blocks).unwrap();
     let text: String = blocks
         .iter()
         .map(|block| String::from_utf8(reader.read(index, *block).unwrap().to_owned()).unwrap())

@@ -77,7 +77,7 @@ impl Planner<'_> {
         match self.wanted(&index)? {
             Some(blocks) if blocks.is_empty() => Ok(Step::Skip),
             Some(blocks) => {
-                index.expect(blocks.iter().take(AHEAD_BLOCKS))?;
+                index.prefetch(blocks.iter().take(AHEAD_BLOCKS))?;
                 Ok(Step::Blocks(index, blocks))
             }
             None => Ok(Step::Whole(segment)),
