@@ -10,6 +10,8 @@
 //! [chained](chain), and the leaves of a tree whose signed root is a checkpoint ([`crate::tlog`]); one log per node goes
 //! on across restarts ([`recover`]). [`verify`] names the first record that was changed, removed, moved or added.
 //!
+//! The policies that records name lie whole beside them ([`policies`]), so that a decision can be explained years later.
+//!
 //! A question to a running gateway ([`desk`]) is an answer like others: recorded, with its filters, before it is given.
 //!
 //! What happens apart from answers (a login, a lock, a dependency that goes or comes) is told by whoever sees it
@@ -47,6 +49,7 @@ pub mod keeper;
 pub mod keys;
 mod marks;
 pub mod name;
+pub mod policies;
 pub mod prove;
 pub mod query;
 pub mod recover;

@@ -44,6 +44,7 @@ mod index;
 pub mod lint;
 mod loader;
 pub mod overlay;
+pub mod past;
 pub mod reload;
 mod remembered;
 pub mod replay;
@@ -110,6 +111,8 @@ pub enum Admission {
 }
 
 impl Admission {
+    const ALL: [Self; 2] = [Self::Implied, Self::Explicit];
+
     const fn word(self) -> &'static str {
         match self {
             Self::Implied => "implied",

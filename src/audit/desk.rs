@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::audit::encode::cut;
 use crate::audit::filter::Filter;
+use crate::audit::policies;
 use crate::audit::query;
 use crate::audit::query::Effort;
 use crate::audit::query::Listener;
@@ -248,6 +249,14 @@ impl Desk {
                 tracing::warn!(%error, "what commands did with the audit cannot be read");
                 Vec::new()
             }
+        }
+    }
+
+    /// Keeps a policy that came into force beside the records that will name it. Blocking.
+    pub fn keep_policy(&self, revision: &str, text: &str) {
+        let Some(directory) = self.directories.first() else { return };
+        if let Err(error) = policies::keep(directory, revision, text) {
+            tracing::error!(%error, revision, "the policy in force could not be kept beside the audit, and will be missing where its decisions are explained");
         }
     }
 

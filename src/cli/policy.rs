@@ -5,12 +5,14 @@ mod change;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use clap::Args;
 use clap::Subcommand;
 use clap::ValueEnum;
 
 use crate::app;
+use crate::audit::policies;
 use crate::cli::Failure;
 use crate::cli::Settings;
 use crate::cli::policy::change::Diff;
@@ -21,6 +23,7 @@ use crate::clock::Clock as _;
 use crate::clock::SystemClock;
 use crate::goproxy::path::ModulePath;
 use crate::goproxy::version::Version;
+use crate::policy::LoadError;
 use crate::policy::Sources;
 use crate::policy::draft::Draft;
 use crate::policy::explain::Ask;
@@ -84,6 +87,18 @@ impl Which {
     fn read(self, environment: Vec<(String, String)>) -> Result<Draft, Failure> {
         let sources = self.sources(environment)?;
         Draft::read(&sources).map_err(|problems| Failure::Settings(problems.to_string()))
+    }
+
+    /// With the emergency denies over it, unless it is a directory that somebody names.
+    fn read_in_force(self, environment: Vec<(String, String)>) -> Result<Draft, Failure> {
+        let is_ours = self.dir.is_none();
+        let sources = self.sources(environment)?;
+        let told = |problems: LoadError| Failure::Settings(problems.to_string());
+        let draft = Draft::read(&sources).map_err(told)?;
+        let Some(denies) = sources.denies.as_ref().filter(|_| is_ours) else { return Ok(draft) };
+        let denies = denies.in_force(SystemClock.unix_seconds());
+        let denies = denies.map_err(|error| Failure::Settings(format!("modgate: {error}")))?;
+        draft.under(&denies, &sources).map_err(told)
     }
 }
 
@@ -156,6 +171,30 @@ impl Lint {
     }
 }
 
+/// A policy of the past, or that of now with the emergency denies over it.
+#[derive(Debug, Args)]
+struct WhichInForce {
+    /// The policy that was in force under this revision, as records have it in decision.policy; it lies below audit.dir
+    #[arg(long, value_name = "REVISION", conflicts_with = "dir")]
+    kept: Option<String>,
+    #[command(flatten)]
+    which: Which,
+}
+
+impl WhichInForce {
+    fn read(self, environment: Vec<(String, String)>) -> Result<Draft, Failure> {
+        let Some(revision) = self.kept else { return self.which.read_in_force(environment) };
+        let config = self.which.settings.load(environment, Vec::new())?;
+        let sources = app::policy_sources(&config);
+        let told = |why: String| Failure::Settings(format!("modgate: policy {revision}: {why}"));
+        let plain = revision.strip_prefix("sha256:").unwrap_or(&revision);
+        let text = policies::read(&config.audit.dir, plain).map_err(|error| {
+            told(format!("{error}; the kept ones lie in {}/policies", config.audit.dir.display()))
+        })?;
+        Draft::of_past(&text, &sources).map_err(|error| told(error.to_string()))
+    }
+}
+
 /// `modgate policy explain`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Explain {
@@ -177,22 +216,26 @@ pub(in crate::cli) struct Explain {
     /// The address they come from, for conditions
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     source: IpAddr,
+    /// When they ask, for conditions, such as 2026-10-01T12:00:00Z [default: now]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    at: Option<SystemTime>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    which: Which,
+    which: WhichInForce,
 }
 
 impl Explain {
     fn run(self, environment: Vec<(String, String)>) -> Result<(), Failure> {
+        let now = self.at.unwrap_or_else(|| SystemClock.now());
         let draft = self.which.read(environment)?;
         let explained = draft.explain(Ask {
             who: Who::Named(&self.principal, &self.groups),
             path: &self.module,
             version: self.version.as_ref(),
             action: self.action.as_deref(),
-            circumstances: Circumstances { source: self.source, now: SystemClock.now() },
+            circumstances: Circumstances { source: self.source, now },
             view: View::All,
         });
         let explained = explained.map_err(|error| Failure::Settings(error.to_string()))?;
@@ -203,6 +246,11 @@ impl Explain {
         }
         if explained.is_allowed() { Ok(()) } else { Err(Failure::No) }
     }
+}
+
+fn moment(text: &str) -> Result<SystemTime, &'static str> {
+    humantime::parse_rfc3339(text)
+        .map_err(|_| "write a time as records have it: 2026-10-01T12:00:00Z")
 }
 
 fn module(text: &str) -> Result<ModulePath, String> {

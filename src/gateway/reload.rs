@@ -118,7 +118,9 @@ impl Gateway {
     }
 
     fn tell_activated(&self, activated: &Activated, source: ReloadSource) {
-        let Activated { old, new, rules, denies, changes, findings, expectations } = activated;
+        let Activated { old, new, rules, denies, changes, findings, expectations, past } =
+            activated;
+        self.desk.keep_policy(&past.revision, &past.text);
         let now = self.clock.unix_seconds();
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         self.telemetry.metrics().policy_last_reload_success_timestamp.set((), now as f64);

@@ -15,12 +15,13 @@ use crate::policy::explain::NoAction;
 use crate::policy::files::Files;
 use crate::policy::lint;
 use crate::policy::lint::Finding;
+use crate::policy::overlay::Deny;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::suite;
 use crate::policy::suite::Outcome;
 use crate::policy::suite::SuiteError;
 
-/// A policy that was read, without emergency denies.
+/// A policy that was read, without emergency denies unless it was put under some.
 #[derive(Debug, Clone)]
 pub struct Draft {
     pub(in crate::policy) files: Files,
@@ -42,6 +43,16 @@ impl Draft {
         let (private, settings) = (sources.private.clone(), sources.settings.clone());
         let snapshot = Arc::new(Snapshot::build(&files, &[], private, settings)?);
         Ok(Self { files, snapshot })
+    }
+
+    /// The same with emergency denies over it, which decide before every row.
+    pub fn under(self, denies: &[Deny], sources: &Sources) -> Result<Self, LoadError> {
+        if denies.is_empty() {
+            return Ok(self);
+        }
+        let (private, settings) = (sources.private.clone(), sources.settings.clone());
+        let snapshot = Arc::new(Snapshot::build(&self.files, denies, private, settings)?);
+        Ok(Self { snapshot, ..self })
     }
 
     /// Twelve hex digits over everything that decides.

@@ -78,7 +78,6 @@ impl Files {
     }
 
     /// Files from elsewhere than a directory.
-    #[cfg(test)]
     pub(in crate::policy) fn of(files: Vec<(String, String)>) -> Self {
         Self(files)
     }

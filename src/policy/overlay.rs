@@ -211,7 +211,7 @@ impl Denies {
     }
 
     /// Those that hold at a time, in seconds since 1970; each of them is a rule, or none is told.
-    pub(in crate::policy) fn in_force(&self, now: u64) -> Result<Vec<Deny>, DenyError> {
+    pub fn in_force(&self, now: u64) -> Result<Vec<Deny>, DenyError> {
         let held: Vec<Deny> = self.list()?.into_iter().filter(|deny| deny.holds(now)).collect();
         for deny in &held {
             deny.rule().map_err(|what| DenyError::Rule(format!("{}: {what}", deny.id)))?;

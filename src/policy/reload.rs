@@ -15,6 +15,7 @@ use crate::policy::files::Files;
 use crate::policy::lint::Finding;
 use crate::policy::lint::Weight;
 use crate::policy::overlay::Deny;
+use crate::policy::past::Past;
 use crate::policy::snapshot::Snapshot;
 use crate::telemetry::labels::Label as _;
 use crate::telemetry::labels::policy::PolicyReload;
@@ -76,6 +77,8 @@ pub struct Activated {
     pub findings: Vec<Finding>,
     /// How many of its own expectations hold: all.
     pub expectations: usize,
+    /// All of it, for whoever must explain its decisions later.
+    pub past: Past,
 }
 
 /// A policy that did not.
@@ -234,7 +237,9 @@ impl Policy {
     fn activate(&self, new: &Arc<Snapshot>, denies: Vec<Deny>, checked: Checked) -> Activated {
         new.follow(&self.snapshot.load());
         let old = self.snapshot.swap(Arc::clone(new));
+        let past = Past::of(&checked.draft.files, &denies, new);
         Activated {
+            past,
             old: Arc::clone(old.revision()),
             new: Arc::clone(new.revision()),
             rules: new.rules.len(),

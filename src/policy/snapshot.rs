@@ -372,6 +372,10 @@ impl Snapshot {
         covered(&self.private, path)
     }
 
+    pub(in crate::policy) fn private(&self) -> &[Prefix] {
+        &self.private
+    }
+
     pub(in crate::policy) const fn admission(&self) -> Admission {
         self.settings.admission
     }

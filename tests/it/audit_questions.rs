@@ -175,6 +175,7 @@ fn the_fifteen_documented_commands_give_the_known_answers() {
 }
 
 fn evidence(directory: &Path, command: &[String]) {
+    modgate::audit::policies::keep(&directory.join(".modgate/audit"), "ab12", "kept").unwrap();
     run(directory, &command.iter().map(String::as_str).collect::<Vec<_>>());
     let read = |name: &str| std::fs::read_to_string(directory.join("evidence").join(name)).unwrap();
     let verification: Value = serde_json::from_str(&read("verification.json")).unwrap();
@@ -182,7 +183,9 @@ fn evidence(directory: &Path, command: &[String]) {
     let controls: Value = serde_json::from_str(&read("controls.json")).unwrap();
     assert_eq!(controls[1]["records"]["policy.activate"], 1);
     assert!(
-        read("digests.txt").lines().count() == 6 && read("policies.json").contains("sha256:ab12")
+        read("digests.txt").lines().count() == 7
+            && read("policies/ab12.json") == "kept"
+            && read("policies.json").contains("sha256:ab12")
     );
     assert!(
         read("records.jsonl").lines().count() >= 24

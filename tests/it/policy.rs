@@ -292,6 +292,50 @@ fn an_emergency_deny_is_in_force_within_a_moment_with_its_reason_and_its_end() {
 }
 
 #[test]
+fn what_a_policy_said_when_it_decided_can_be_explained_when_it_is_gone() {
+    let tree = versions();
+    let upstream = Upstream::serve(tree.path());
+    let rules = policy(READ);
+    let gateway = Setup::over(&upstream.url()).with(&settings(&rules, "")).start();
+    let client = gateway.client();
+    assert_eq!(client.get(LIST).status, 200);
+    let explain = |more: &[&str]| {
+        let who = ["policy", "explain", "--as", "user:token:dev", "--action", "download"];
+        let what = ["--module", "example.com/lib", "--version", "v1.0.0"];
+        run(&gateway, &[&who[..], &what, more].concat())
+    };
+    assert_eq!(explain(&[]).0, Some(0));
+    let (_, text) = run(&gateway, &["deny", "example.com/lib", "--reason", "malware, SEC-7"]);
+    let id = text.split(':').next().unwrap().to_owned();
+    // the denies that hold are part of the policy
+    let (code, text) = explain(&[]);
+    assert!(code == Some(1) && text.contains(&id), "{text}");
+    until("the deny is in force", || client.get(LIST).status == 403);
+    let denied = gateway.audited(1, "the denial", |event| event["decision"]["rule"] == *id);
+    let revision = denied[0]["decision"]["policy"].as_str().unwrap();
+    assert_eq!(run(&gateway, &["deny", "--lift", &id]).0, Some(0));
+    until("it is lifted", || client.get(LIST).status == 200);
+    write(rules.path(), "policy/rules/a.csv", &READ.replace("p, read", "p, other"));
+    assert_eq!(explain(&[]).0, Some(0));
+    let (code, text) = explain(&["--kept", revision]);
+    assert!(code == Some(1) && text.contains(&id) && text.contains(revision), "{text}");
+    let allowed = gateway.audited(1, "what was allowed", |event| event["outcome"] == "allowed");
+    let before = allowed[0]["decision"]["policy"].as_str().unwrap();
+    assert_eq!(explain(&["--kept", before, "--at", "2026-10-01T12:00:00Z"]).0, Some(0));
+    let kept = gateway.state().join(format!("audit/policies/{revision}.json"));
+    let text = std::fs::read_to_string(&kept).unwrap();
+    std::fs::write(&kept, text.replace("example.com/lib", "example.com/bib")).unwrap();
+    for (kept, why) in [
+        (revision, "it was changed, or another version of modgate kept it"),
+        ("0123456789ab", "the kept ones lie in"),
+        ("../audit", "a revision is hex digits"),
+    ] {
+        let (code, text) = explain(&["--kept", kept]);
+        assert!(code == Some(2) && text.contains(why), "{kept}: {text}");
+    }
+}
+
+#[test]
 fn what_is_denied_while_it_is_fetched_is_not_answered() {
     let tree = versions();
     let upstream = Upstream::serve(tree.path());

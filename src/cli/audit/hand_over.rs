@@ -19,6 +19,7 @@ use crate::audit::keeper;
 use crate::audit::keys;
 use crate::audit::keys::Pseudonyms;
 use crate::audit::name::Name;
+use crate::audit::policies;
 use crate::audit::query;
 use crate::audit::query::Effort;
 use crate::audit::query::Listener;
@@ -35,6 +36,7 @@ use crate::cli::audit::places::Progress;
 use crate::cli::audit::places::Wanted;
 use crate::cli::audit::places::believed;
 use crate::cli::audit::say_json;
+use crate::cli::complain;
 use crate::cli::say;
 use crate::config::Config;
 use crate::tlog::note::Verifier;
@@ -50,7 +52,7 @@ pub(in crate::cli) struct Export {
     /// Where to [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// An evidence pack for a control, into the directory --out: records, checkpoints, verification, digests
+    /// An evidence pack for a control, into the directory --out: records, checkpoints, verification, policies, digests
     #[arg(long, value_name = "CONTROL", value_parser = ["PCI-10.2"], requires = "out")]
     control: Option<String>,
     /// A key to believe, or a file of them, for the evidence pack [default: this node's own]
@@ -137,9 +139,11 @@ impl Export {
             ("controls.json", serde_json::to_vec_pretty(&controls(&writer.events))?),
         ];
         let mut sums = format!("{}  records.jsonl\n", keeper::digest(&into.join("records.jsonl"))?);
-        for (name, bytes) in files {
-            std::fs::write(into.join(name), bytes)?;
-            let line = format!("{}  {name}\n", keeper::digest(&into.join(name))?);
+        let files = files.map(|(name, bytes)| (name.to_owned(), bytes));
+        for (name, bytes) in files.into_iter().chain(kept_policies(directories, &writer.policies)) {
+            std::fs::create_dir_all(into.join("policies"))?;
+            std::fs::write(into.join(&name), bytes)?;
+            let line = format!("{}  {name}\n", keeper::digest(&into.join(&name))?);
             sums.push_str(&line);
         }
         std::fs::write(into.join("digests.txt"), &sums)?;
@@ -147,6 +151,22 @@ impl Export {
         let verified = reports.iter().all(|report| report.exit_code() == 0);
         if verified { Ok(()) } else { Err(Failure::No) }
     }
+}
+
+/// The policies that decided, as they were kept beside the segments; one that was not is told.
+fn kept_policies(directories: &[PathBuf], named: &BTreeMap<String, u64>) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for revision in named.keys() {
+        let plain = revision.strip_prefix("sha256:").unwrap_or(revision);
+        let mut kept = directories.iter().filter_map(|audit| policies::read(audit, plain).ok());
+        match kept.next() {
+            Some(text) => found.push((format!("policies/{plain}.json"), text.into_bytes())),
+            None => complain(&format!(
+                "modgate: policy {revision} decided and is not among the kept ones: the pack lacks it"
+            )),
+        }
+    }
+    found
 }
 
 /// Every checkpoint there is, and what verification of each node's log came to.
