@@ -264,6 +264,33 @@ mod tests {
     }
 
     #[test]
+    fn an_id_leaves_alone_what_was_written_long_before_its_request() {
+        // 01a215bd-00c5 is 2026-11-26, half past three
+        let id = Some("01a215bd-00c5-727c-81d6-5d057b2f5518".to_owned());
+        let of_id = Filter { id, ..Filter::default() };
+        let overlaps = |filter: &Filter, to: &str| filter.overlaps("2026-01-01", to);
+        assert!(!overlaps(&of_id, "2026-11-25T23:59:59.000000Z"));
+        assert!(overlaps(&of_id, "2026-11-26T04:00:00.000000Z"));
+        let later = Filter { from: Some("2026-12-01".to_owned()), ..of_id.clone() };
+        assert!(!overlaps(&later, "2026-11-30"));
+        for odd in ["", "no uuid", "550e8400-e29b-41d4-a716-446655440000"] {
+            assert!(
+                overlaps(&Filter { id: Some(odd.to_owned()), ..of_id.clone() }, "1970"),
+                "{odd}"
+            );
+        }
+        let month = Filter {
+            from: Some("2026-10-01".to_owned()),
+            to: Some("2026-11-01".to_owned()),
+            ..Filter::default()
+        };
+        assert!(month.covers("2026-10-01T00", "2026-10-31T23"));
+        assert!(!month.covers("2026-09-30T23", "2026-10-31T23"));
+        assert!(!month.covers("2026-10-01T00", "2026-11-01T00"));
+        assert!(!Filter { rule: Some("r".to_owned()), ..month }.covers("2026-10-02", "2026-10-03"));
+    }
+
+    #[test]
     fn what_was_given_can_be_told() {
         let mut filter = Filter::default();
         for field in Filter::FIELDS.iter().filter(|field| ["from", "rule"].contains(&field.name)) {

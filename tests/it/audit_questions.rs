@@ -2,6 +2,8 @@
 //! log whose answers are known.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Output;
 
@@ -10,8 +12,12 @@ use modgate::audit::act::Act;
 use modgate::audit::event::Actor;
 use modgate::audit::event::Decision;
 use modgate::audit::event::Event;
+use modgate::audit::filter::Filter;
 use modgate::audit::name::Name;
 use modgate::audit::name::Outcome;
+use modgate::audit::query;
+use modgate::audit::query::Listener;
+use modgate::audit::query::Missing;
 use modgate::config::audit::Packing;
 use serde_json::Value;
 
@@ -219,6 +225,83 @@ fn a_question_about_one_principal_gives_the_same_with_and_without_an_index() {
     assert_eq!(rows(world.path(), &arguments), with);
     let nobody = rows(world.path(), &["audit", "query", "--actor", "user:token:nobody"]);
     assert_eq!(nobody.len(), 0);
+}
+
+/// Lines that were wanted, and what had to be read for them.
+#[derive(Default)]
+struct Heard {
+    lines: Vec<String>,
+    kinds: BTreeMap<String, u64>,
+}
+
+impl Listener for Heard {
+    fn record(&mut self, record: &Value, line: &str) -> ControlFlow<()> {
+        let text = |path: &str| query::text(record, path).unwrap_or_default();
+        *self.kinds.entry(format!("{} {}", text("/event"), text("/outcome"))).or_default() += 1;
+        self.lines.push(line.to_owned());
+        ControlFlow::Continue(())
+    }
+}
+
+#[test]
+fn whatever_is_asked_an_index_hides_no_record_and_spares_reading() {
+    let world = world();
+    let directories = [world.path().join(".modgate/audit")];
+    let people: BTreeSet<String> = ["user:token:eve", ALICE].map(str::to_owned).into();
+    let some = |text: &str| Some(text.to_owned());
+    let id = download("2026-10-01T12:00:00.000000Z", ALICE, LEDGER).id;
+    let filters = [
+        (Filter { actor: some(ALICE), ..Filter::default() }, 2),
+        (Filter { people, ..Filter::default() }, 2),
+        (Filter { module: some(LEDGER), ..Filter::default() }, 2),
+        (Filter { module: some("corp.example/hr/..."), ..Filter::default() }, 2),
+        (Filter { module: some("corp.example/payments/ledger/..."), ..Filter::default() }, 2),
+        (Filter { module: some("corp.example/hr/pay"), ..Filter::default() }, 1),
+        (Filter { module: some("corp.example/..."), actor: some(ALICE), ..Filter::default() }, 2),
+        (Filter { rule: some("no-hr"), ..Filter::default() }, 2),
+        (Filter { source: some("203.0.113.7"), ..Filter::default() }, 6),
+        (Filter { source: some("203.0.113.7"), actor: some(ALICE), ..Filter::default() }, 0),
+        (Filter { event: some("authz.deny"), ..Filter::default() }, 2),
+        (Filter { event: some("auth."), outcome: some("unauthenticated"), ..Filter::default() }, 6),
+        (Filter { event: some("auth."), outcome: some("allowed"), ..Filter::default() }, 0),
+        (Filter { among: &["policy.", "authz.deny"], ..Filter::default() }, 3),
+        (Filter { among: &["auth.failure"], ..Filter::default() }, 6),
+        (Filter { id: Some(id), ..Filter::default() }, 1),
+        (Filter { id: some("02a215bd-00c5-727c-81d6-5d057b2f5518"), ..Filter::default() }, 0),
+        (Filter { from: some("2026-10-03"), to: some("2026-10-04"), ..Filter::default() }, 1),
+        (Filter { version: some("v1.0.0"), event: some("authz.deny"), ..Filter::default() }, 2),
+    ];
+    let ask = |filter: &Filter, missing| {
+        let mut heard = Heard::default();
+        let effort = query::scan(&directories, filter, missing, &mut heard).unwrap();
+        (heard.lines, effort)
+    };
+    let indexed: Vec<_> = filters.iter().map(|(filter, _)| ask(filter, Missing::Make)).collect();
+    for segment in modgate::audit::segment::list(&directories[0]).unwrap() {
+        let _there = std::fs::remove_file(segment.index());
+    }
+    for ((filter, count), (lines, effort)) in filters.iter().zip(indexed) {
+        let (whole, all) = ask(filter, Missing::ReadWhole);
+        assert_eq!((lines.len(), &lines), (*count, &whole), "{filter:?}");
+        assert!(effort.bytes <= all.bytes, "{filter:?}");
+        assert!(*count > 0 || effort.skipped > 0, "{filter:?}: {effort:?}");
+    }
+    let mut heard = Heard::default();
+    query::scan(&directories, &Filter::default(), Missing::ReadWhole, &mut heard).unwrap();
+    assert!(!modgate::audit::segment::list(&directories[0]).unwrap()[0].index().exists());
+    // the first makes the indexes, the second counts by them
+    for _look in 0..2 {
+        let stats = rows(world.path(), &["audit", "stats"]);
+        let counted: BTreeMap<String, u64> = stats
+            .iter()
+            .map(|row| {
+                let text = |name: &str| row[name].as_str().unwrap();
+                let kind = format!("{} {}", text("event"), text("outcome"));
+                (kind, text("records").parse().unwrap())
+            })
+            .collect();
+        assert_eq!(counted, heard.kinds);
+    }
 }
 
 #[test]
