@@ -66,6 +66,7 @@ use crate::policy::decision::Permit;
 use crate::policy::decision::Refusal;
 use crate::policy::gates::Circumstances;
 use crate::policy::reload::Rejected;
+use crate::sumdb::Verified;
 use crate::sumdb::verifier::VerifyError;
 use crate::tasks::TaskGone;
 use crate::tasks::Tasks;
@@ -318,14 +319,24 @@ impl Gateway {
             }
             Err(fault) => return Err(fault),
         };
-        let mut permit = self.still(permit, record)?;
+        let permit = self.still(permit, record)?;
+        let (permit, content) = self.narrow(permit, content, record).await?;
+        Ok(Reply::content(&permit, &content, &head.conditions, record))
+    }
+
+    /// What the answer reveals is judged too: versions of a list, the version a branch turned out to be. To hide some of it
+    /// others are fetched, which may take long as well: if the policy changed meanwhile, it begins again.
+    async fn narrow(
+        &self,
+        mut permit: Permit,
+        content: Verified,
+        record: &Record,
+    ) -> Result<(Permit, Verified), Error> {
         loop {
-            // what the answer reveals is judged too: versions of a list, the version a branch turned out to be
             let narrowed = self.fetcher.narrow(&permit, content.clone(), record);
             let narrowed = record.stage(Stage::Narrow, narrowed).await?;
-            // to hide some of it others were fetched, which may have taken long as well
             if self.policy.holds(&permit) {
-                return Ok(Reply::content(&permit, &narrowed, &head.conditions, record));
+                return Ok((permit, narrowed));
             }
             permit = self.still(permit, record)?;
         }

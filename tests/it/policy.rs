@@ -354,6 +354,34 @@ fn what_is_denied_while_it_is_fetched_is_not_answered() {
 }
 
 #[test]
+fn what_is_denied_while_others_are_looked_for_is_not_shown_either() {
+    let tree = versions();
+    let newest = std::fs::read(tree.file("example.com/lib", "@v/v1.2.0.info")).unwrap();
+    tree.put("example.com/lib", "@latest", &newest);
+    let upstream = Upstream::serve(tree.path());
+    let gateway = Setup::over(&upstream.url()).start();
+    let latest = "/example.com/lib/@latest";
+    assert!(gateway.client().get(latest).text().contains("v1.2.0"));
+    let deny = |version: &str| {
+        let what = format!("example.com/lib@{version}");
+        let (code, text) = run(&gateway, &["deny", &what, "--reason", "malware"]);
+        assert_eq!(code, Some(0), "{text}");
+        let changes = format!("rule {} added", text.split(':').next().unwrap());
+        gateway.audited(1, "the deny in force", |event| event["detail"]["changes"] == *changes);
+    };
+    deny("v1.2.0");
+    // the newest is in a tier; the others are asked for, to find the newest of those that are left
+    upstream.hold();
+    let client = gateway.client();
+    let waiting = std::thread::spawn(move || client.get(latest));
+    until("the others are asked for", || upstream.count("@v/list") == 1);
+    deny("v1.1.0");
+    upstream.release();
+    let answer = waiting.join().unwrap();
+    assert!(answer.status == 200 && answer.text().contains("v1.0.0"), "{}", answer.text());
+}
+
+#[test]
 fn a_candidate_is_observed_then_promoted_as_it_was_observed() {
     let tree = versions();
     let upstream = Upstream::serve(tree.path());
