@@ -13,6 +13,7 @@ use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
 use crate::audit;
+use crate::audit::encode;
 use crate::audit::encode::plain;
 use crate::audit::name::Name;
 use crate::audit::query;
@@ -173,26 +174,30 @@ impl Listener for Printer {
 }
 
 /// One line for people.
+/// What of a record there is, and what else it tells if it is about no module.
 fn for_people(record: &Value) -> String {
-    let at = |path: &str| match record.pointer(path) {
-        Some(Value::String(text)) => plain(text),
-        Some(Value::Null) | None => "-".to_owned(),
-        Some(other) => other.to_string(),
+    let text = |value: &Value| match value {
+        Value::String(text) => plain(text),
+        other => other.to_string(),
     };
-    format!(
-        "{} {}/{} {} {} {} {} {}@{} {} {}",
-        at("/time"),
-        at("/node"),
-        at("/seq"),
-        at("/event"),
-        at("/phase"),
-        at("/outcome"),
-        at("/actor/id"),
-        at("/resource/module"),
-        at("/resource/version"),
-        at("/decision/rule"),
-        at("/http/status"),
-    )
+    let at = |path: &str| record.pointer(path).filter(|value| !value.is_null()).map(text);
+    let or_dash = |path: &str| at(path).unwrap_or_else(|| "-".to_owned());
+    let place = format!("{}/{}", or_dash("/node"), or_dash("/seq"));
+    let module = at("/resource/module").map(|module| match at("/resource/version") {
+        Some(version) => format!("{module}@{version}"),
+        None => module,
+    });
+    let mut words = vec![or_dash("/time"), place];
+    words.extend(["/event", "/phase", "/outcome"].map(or_dash));
+    words.extend(at("/actor/id"));
+    words.extend(module.or_else(|| at("/resource/path")));
+    words.extend(at("/decision/rule").map(|rule| format!("rule={rule}")));
+    words.extend(at("/http/status"));
+    let detail = record.get("detail").and_then(Value::as_object);
+    for (name, value) in detail.into_iter().flatten() {
+        words.push(encode::cut(&format!("{}={}", plain(name), text(value)), DETAIL_BYTES));
+    }
+    words.join(" ")
 }
 
 #[expect(clippy::fn_params_excessive_bools, reason = "the command line's switch")]
@@ -286,5 +291,7 @@ impl Tail {
     }
 }
 
+/// What people are shown of one thing that a record tells besides.
+const DETAIL_BYTES: usize = 60;
 /// A second is soon enough for people.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
