@@ -158,6 +158,11 @@ impl Index {
         Ok(Self { head, file, records, start })
     }
 
+    /// How large the file of records is, compressed as it may be.
+    pub fn records_bytes(&self) -> io::Result<u64> {
+        Ok(self.records.metadata()?.len())
+    }
+
     /// The blocks that hold a key, in order.
     pub fn blocks_with(&self, key: Key<'_>) -> io::Result<Vec<u64>> {
         let wanted = key.hash();

@@ -320,7 +320,7 @@ impl IndexCommand {
     ) -> Result<(), Failure> {
         let deed = Deed { name: Name::AdminAction, command: "audit index", asked: String::new() };
         let (_, directories) = self.places.find(environment, &deed)?;
-        let mut made = 0;
+        let (mut made, mut progress) = (Effort::default(), Progress::new());
         for node in verify::nodes(&directories)? {
             let segments = verify::segments(&directories, &node)?;
             // the newest is being written
@@ -329,10 +329,12 @@ impl IndexCommand {
                 if self.again {
                     index::build(segment)?;
                 }
-                Index::open(segment)?;
-                made += 1;
+                let index = Index::open(segment)?;
+                made.opened += 1;
+                made.bytes += index.records_bytes()?;
+                progress.tell(made);
             }
         }
-        say(&format!("{made} closed segments have their index"))
+        say(&format!("{} closed segments have their index", made.opened))
     }
 }

@@ -171,7 +171,7 @@ fn kept_policies(directories: &[PathBuf], named: &BTreeMap<String, u64>) -> Vec<
 
 /// Every checkpoint there is, and what verification of each node's log came to.
 fn vouched(directories: &[PathBuf], keys: &[Verifier]) -> Result<(String, Vec<Report>), Failure> {
-    let (mut notes, mut reports) = (String::new(), Vec::new());
+    let (mut notes, mut reports, mut progress) = (String::new(), Vec::new(), Progress::new());
     for directory in directories {
         for segment in segment::list(directory)? {
             notes.push_str(&std::fs::read_to_string(segment.checkpoints()).unwrap_or_default());
@@ -180,7 +180,8 @@ fn vouched(directories: &[PathBuf], keys: &[Verifier]) -> Result<(String, Vec<Re
     for node in verify::nodes(directories)? {
         let (directories, keys) = (directories.to_vec(), keys.to_vec());
         let question = Question { directories, node, keys, kept: String::new() };
-        reports.push(verify::verify(&question, &mut |_| ())?);
+        let mut tell = |bytes| progress.tell(Effort { bytes, ..Effort::default() });
+        reports.push(verify::verify(&question, &mut tell)?);
     }
     Ok((notes, reports))
 }
