@@ -76,9 +76,13 @@ impl Clock for ManualClock {
     }
 }
 
-/// A time as RFC 3339 in UTC with microseconds: `2026-10-01T12:00:00.123456Z`.
+/// A time as RFC 3339 in UTC with microseconds: `2026-10-01T12:00:00.123456Z`; what is before 1970 or past 9999 is the
+/// nearest there is.
 pub fn rfc3339_micros(time: SystemTime) -> String {
-    let at = OffsetDateTime::from(time);
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = i128::try_from(since.as_nanos()).unwrap_or(i128::MAX);
+    let last = OffsetDateTime::new_utc(time::Date::MAX, time::Time::MAX);
+    let at = OffsetDateTime::from_unix_timestamp_nanos(since).unwrap_or(last);
     format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
         at.year(),
@@ -118,6 +122,10 @@ mod tests {
 
     #[test]
     fn times_are_written_in_utc_with_microseconds() {
+        let far = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
+        assert_eq!(rfc3339_micros(far), "9999-12-31T23:59:59.999999Z");
+        let before = SystemTime::UNIX_EPOCH.checked_sub(Duration::from_secs(1)).unwrap();
+        assert_eq!(rfc3339_micros(before), "1970-01-01T00:00:00.000000Z");
         let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_790_856_000_123_456);
         assert_eq!(rfc3339_micros(at), "2026-10-01T12:00:00.123456Z");
         assert_eq!(rfc3339_seconds(1_790_856_000), "2026-10-01T12:00:00Z");

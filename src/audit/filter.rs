@@ -93,6 +93,7 @@ impl Field {
     /// What a given value means to a filter, as records write it; or what to write instead.
     pub fn read(&self, value: &str, now: SystemTime) -> Result<String, &'static str> {
         match self.kind {
+            Kind::Text if value.is_empty() || value == "/..." => Err("it is empty: leave it out"),
             Kind::Text => Ok(value.to_owned()),
             Kind::Time => moment(value, now),
         }
@@ -114,6 +115,8 @@ fn moment(text: &str, now: SystemTime) -> Result<String, &'static str> {
     let format = &time::format_description::well_known::Rfc3339;
     let at = time::OffsetDateTime::parse(&whole, format)
         .map_err(|_| "write 2026-10-01, 2026-10-01T12:00:00Z, or 30d for thirty days ago")?;
+    // with an offset even a year that fits may not
+    let at = at.checked_to_offset(time::UtcOffset::UTC).ok_or("that is past the year 9999")?;
     Ok(rfc3339_micros(at.into()))
 }
 
@@ -172,7 +175,7 @@ impl Filter {
     /// What an index can find: a wanted record has one key of each list.
     pub(in crate::audit) fn keys(&self) -> Vec<Vec<Key<'_>>> {
         let module = self.module.as_deref().map(|module| match module.strip_suffix("/...") {
-            Some(above) => Key::Below(above),
+            Some(above) => Key::below(above),
             None => Key::Module(module),
         });
         let one = [
@@ -258,7 +261,15 @@ mod tests {
             moment("2026-10-01T14:00:00+02:00", now).unwrap(),
             "2026-10-01T12:00:00.000000Z"
         );
-        for wrong in ["", "yesterday", "2026-13-01", "400000000000y", "41d", "2026-10-01T12:00"] {
+        for wrong in [
+            "",
+            "yesterday",
+            "2026-13-01",
+            "400000000000y",
+            "41d",
+            "2026-10-01T12:00",
+            "9999-12-31T23:59:59-01:00",
+        ] {
             assert!(moment(wrong, now).is_err(), "{wrong}");
         }
     }
@@ -273,6 +284,9 @@ mod tests {
         assert!(overlaps(&of_id, "2026-11-26T04:00:00.000000Z"));
         let later = Filter { from: Some("2026-12-01".to_owned()), ..of_id.clone() };
         assert!(!overlaps(&later, "2026-11-30"));
+        let never =
+            Filter { id: Some("ffffffff-ffff-7fff-bfff-ffffffffffff".to_owned()), ..of_id.clone() };
+        assert!(!overlaps(&never, "2026-11-26T04:00:00.000000Z"));
         for odd in ["", "no uuid", "550e8400-e29b-41d4-a716-446655440000"] {
             assert!(
                 overlaps(&Filter { id: Some(odd.to_owned()), ..of_id.clone() }, "1970"),

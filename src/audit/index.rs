@@ -31,7 +31,9 @@ use serde::Serialize;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+pub use self::build::Form;
 pub use self::build::build;
+pub use self::build::build_of;
 use crate::audit::segment::Segment;
 
 /// What stands in the first line.
@@ -49,7 +51,7 @@ pub struct Head {
     pub from: String,
     /// The latest time of a record.
     pub to: String,
-    /// The digest of the file of records: SHA-256 in base64url.
+    /// The digest of the file of records: SHA-256 in hex digits.
     pub sha256: String,
     /// How many records there are of each event and outcome.
     pub events: BTreeMap<String, u64>,
@@ -61,6 +63,9 @@ pub struct Head {
     pub keys: u64,
     /// How many bytes the lists have.
     pub lists: u64,
+    /// Whether there are no keys because there would be too many: it must be read whole.
+    #[serde(default)]
+    pub unkeyed: bool,
 }
 
 impl Head {
@@ -107,6 +112,12 @@ pub enum Key<'a> {
 }
 
 impl<'a> Key<'a> {
+    /// A path, or the path above it that has as many elements as are told apart: somebody who asks for very long paths makes
+    /// no index of millions.
+    pub fn below(path: &'a str) -> Self {
+        Self::Below(top(path))
+    }
+
     const fn parts(self) -> (u8, &'a str) {
         match self {
             Self::Actor(name) => (b'a', name),
@@ -122,7 +133,8 @@ impl<'a> Key<'a> {
         self.parts().1
     }
 
-    fn hash(self) -> u64 {
+    /// The number that stands for it in an index.
+    pub fn hash(self) -> u64 {
         let (letter, value) = self.parts();
         let mut hash = Sha256::new();
         hash.update([letter]);
@@ -153,9 +165,15 @@ impl Index {
         if head.v != VERSION || whole != Some(file.metadata()?.len()) {
             return Err(spoilt("the index is of another version, or cut"));
         }
+        // the same file counts for everybody: the plain one, while it is there
+        if head.packed && segment.plain().exists() {
+            return Err(spoilt("the index is about a copy of the segment"));
+        }
         // one that was made before the segment was compressed may be about a file that is gone
         let records = File::open(head.records(segment))?;
-        Ok(Self { head, file, records, start })
+        let index = Self { head, file, records, start };
+        let (end, len) = (index.offset(index.head.blocks)?, index.records_bytes()?);
+        if end == len { Ok(index) } else { Err(spoilt("the index is about another file")) }
     }
 
     /// How large the file of records is, compressed as it may be.
@@ -163,9 +181,8 @@ impl Index {
         Ok(self.records.metadata()?.len())
     }
 
-    /// The blocks that hold a key, in order.
-    pub fn blocks_with(&self, key: Key<'_>) -> io::Result<Vec<u64>> {
-        let wanted = key.hash();
+    /// The blocks that hold a key, by its [`Key::hash`], in order.
+    pub fn blocks_with(&self, wanted: u64) -> io::Result<Vec<u64>> {
         let (mut low, mut high) = (0, self.head.keys);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -192,6 +209,8 @@ impl Index {
 
     fn list(&self, from: u32, to: u32) -> io::Result<Vec<u64>> {
         let len = to.checked_sub(from).filter(|_| u64::from(to) <= self.head.lists);
+        // a list names a block once, in a few bytes
+        let len = len.filter(|len| u64::from(*len) / LONGEST_NUMBER <= self.head.blocks);
         let len = len.ok_or_else(|| spoilt("a list of the index is outside it"))?;
         let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
         let lists =
@@ -200,10 +219,13 @@ impl Index {
         distances(&bytes).ok_or_else(|| spoilt("a list of the index is cut"))
     }
 
-    /// Has the disk fetch what will be read: many at once take a fraction of one after the other.
-    pub fn prefetch<'b>(&self, blocks: impl IntoIterator<Item = &'b u64>) -> io::Result<()> {
+    /// Has the disk fetch what will be read, up to so many bytes: many at once take a fraction of one after the other.
+    pub fn prefetch(&self, blocks: &[u64], bytes: usize) -> io::Result<()> {
+        let mut left = bytes;
         for block in blocks {
             let (offset, len) = self.place(*block)?;
+            let Some(less) = left.checked_sub(len) else { break };
+            left = less;
             let len = std::num::NonZeroU64::new(len as u64);
             // a file system that takes no advice is read all the same
             let _advised = rustix::fs::fadvise(&self.records, offset, len, Advice::WillNeed);
@@ -213,15 +235,20 @@ impl Index {
 
     /// Where a block stands: offset and length.
     fn place(&self, block: u64) -> io::Result<(u64, usize)> {
-        let mut entry = [[0; 8]; 2];
-        if block >= self.head.blocks {
-            return Err(spoilt("the index names a block that is not there"));
-        }
-        self.file.read_exact_at(entry.as_flattened_mut(), self.start + block * PLACE_BYTES)?;
-        let [from, to] = entry.map(u64::from_le_bytes);
+        let (from, to) = (self.offset(block)?, self.offset(block + 1)?);
         let len = to.checked_sub(from).and_then(|len| usize::try_from(len).ok());
         let len = len.filter(|len| *len <= LARGEST_BLOCK_BYTES);
         Ok((from, len.ok_or_else(|| spoilt("the index names a block of an impossible length"))?))
+    }
+
+    /// Where a block begins; behind the last one, where that ends.
+    fn offset(&self, block: u64) -> io::Result<u64> {
+        if block > self.head.blocks {
+            return Err(spoilt("the index names a block that is not there"));
+        }
+        let mut entry = [0; 8];
+        self.file.read_exact_at(&mut entry, self.start + block * PLACE_BYTES)?;
+        Ok(u64::from_le_bytes(entry))
     }
 }
 
@@ -271,20 +298,31 @@ fn inflate(
     Ok(())
 }
 
-/// Reads whole lines until there are so many bytes; nothing at the end. Half a line at the end is left out.
+/// Reads whole lines until there are so many bytes; nothing at the end. Half a line at the end is left out; a line that is
+/// longer than any record is an error, since it might have no end.
 pub fn read_lines(lines: &mut impl BufRead, bytes: usize, into: &mut Vec<u8>) -> io::Result<()> {
     while into.len() < bytes {
         let before = into.len();
-        lines.read_until(b'\n', into)?;
+        lines.by_ref().take(LONGEST_LINE_BYTES).read_until(b'\n', into)?;
         if into.len() == before {
             break;
         }
         if into.last() != Some(&b'\n') {
+            let len = (into.len() - before) as u64;
             into.truncate(before);
-            break;
+            return if len < LONGEST_LINE_BYTES {
+                Ok(())
+            } else {
+                Err(spoilt("a line is no record"))
+            };
         }
     }
     Ok(())
+}
+
+fn top(path: &str) -> &str {
+    let end = path.match_indices('/').nth(LEVELS - 1).map_or(path.len(), |(at, _)| at);
+    path.get(..end).unwrap_or(path)
 }
 
 /// Adds a number in LEB128.
@@ -307,6 +345,10 @@ fn distances(bytes: &[u8]) -> Option<Vec<u64>> {
         number |= u64::from(byte & 0x7f).checked_shl(shift)?;
         shift += 7;
         if byte & 0x80 == 0 {
+            // only the first may be at no distance
+            if number == 0 && !found.is_empty() {
+                return None;
+            }
             last = last.checked_add(number)?;
             found.push(last);
             (number, shift) = (0, 0);
@@ -325,6 +367,14 @@ pub const BLOCK_BYTES: usize = 32 << 10;
 const LARGEST_BLOCK_BYTES: usize = (1 << 20) + (64 << 10);
 /// All events and outcomes.
 const HEAD_BYTES: u64 = 1 << 20;
+/// A record is 8 KiB at most.
+const LONGEST_LINE_BYTES: u64 = 64 << 10;
+/// Elements of a path that keys tell apart.
+const LEVELS: usize = 8;
+/// Keys of an index: some hundred megabytes while it is made.
+const MOST_KEYS: usize = 1 << 20;
+/// A number of blocks is never longer in LEB128.
+const LONGEST_NUMBER: u64 = 10;
 const PLACE_BYTES: u64 = 8;
 const KEY_BYTES: u64 = 12;
 const VERSION: u8 = 2;

@@ -19,9 +19,9 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::audit::Item;
-use crate::audit::chain;
 use crate::audit::event::Event;
 use crate::audit::index;
+use crate::audit::index::Form;
 use crate::audit::index::Index;
 use crate::audit::name::Name;
 use crate::audit::name::Outcome;
@@ -31,6 +31,7 @@ use crate::audit::writer::Settings;
 use crate::clock::rfc3339_micros;
 use crate::config::audit::Mode;
 use crate::config::audit::Packing;
+use crate::content::Sum;
 
 /// What the writer asks of the keeper.
 #[derive(Debug, Clone, Copy)]
@@ -126,7 +127,7 @@ pub fn close(segment: &Segment, packing: Packing) -> io::Result<()> {
     let is_plain = segment.plain().exists();
     if is_plain && packing == Packing::Compress {
         compress_segment(segment)?;
-        index::build(segment)?;
+        index::build_of(segment, Form::Packed)?;
         return std::fs::remove_file(segment.plain());
     }
     Index::open(segment).map(drop)
@@ -154,8 +155,8 @@ fn compress_segment(segment: &Segment) -> io::Result<()> {
     std::fs::rename(&staged, segment.packed())
 }
 
-/// The SHA-256 of a file in hexadecimal.
-pub fn digest(path: &Path) -> io::Result<String> {
+/// The SHA-256 of a file.
+pub fn digest(path: &Path) -> io::Result<Sum> {
     let (mut file, mut hash) = (File::open(path)?, Sha256::new());
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -165,8 +166,7 @@ pub fn digest(path: &Path) -> io::Result<String> {
         }
         hash.update(buffer.get(..read).unwrap_or_default());
     }
-    let digest: [u8; 32] = hash.finalize().into();
-    Ok(chain::text_of(&digest))
+    Ok(Sum::from(hash))
 }
 
 /// A seventh of the size at a gigabyte in two seconds. Blocks are so small that a higher level finds no more in them.

@@ -5,6 +5,8 @@
 
 mod plan;
 mod sieve;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -47,34 +49,36 @@ pub trait Listener {
     fn counted(&mut self, _kinds: &BTreeMap<String, u64>) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
-    /// What was read so far, after each mebibyte or so; the listener may have enough.
+    /// What was read so far, after each block and each segment; the listener may have enough.
     fn progress(&mut self, _effort: Effort) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 }
 
-/// What to do about a closed segment without an index.
+/// How far indexes are relied on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
-    /// Make it first. Whoever may not write there reads the segment whole.
+pub enum Indexes {
+    /// One that is missing is made first. Whoever may not write there reads the segment whole.
     Make,
-    /// Read the segment whole: a question that is bounded in what it reads makes no indexes.
-    ReadWhole,
+    /// Where one is missing, the segment is read whole: a question that is bounded in what it reads makes no indexes.
+    IfThere,
+    /// Everything is read: no checkpoint covers an index, so evidence does not rest on one.
+    Ignore,
 }
 
 /// Gives every wanted record of some directories to a listener: node by node, in order of sequence number.
 pub fn scan(
     directories: &[PathBuf],
     filter: &Filter,
-    missing: Missing,
+    indexes: Indexes,
     listener: &mut dyn Listener,
 ) -> io::Result<Effort> {
     let (sieve, blocks, effort) = (Sieve::new(filter), Reader::new()?, Effort::default());
     let mut scan = Scan { sieve, blocks, listener, effort };
     std::thread::scope(|scope| {
         let (plan, steps) = std::sync::mpsc::sync_channel(AHEAD_SEGMENTS);
-        let planner = Planner { directories, filter, missing };
-        scope.spawn(move || planner.run(&plan));
+        let planner = Planner::new(directories, filter, indexes);
+        std::thread::Builder::new().spawn_scoped(scope, move || planner.run(&plan))?;
         // dropped when somebody has enough, at which the planner stops
         for step in steps {
             if scan.take(step?)?.is_break() {
@@ -100,9 +104,12 @@ impl Scan<'_> {
             }
             Step::Skip | Step::Counted(..) => {
                 self.effort.skipped += 1;
-                Ok(ControlFlow::Continue(()))
+                Ok(self.listener.progress(self.effort))
             }
-            Step::Blocks(index, blocks) => self.blocks(&index, &blocks),
+            Step::Blocks(index, blocks) => self.blocks(&index, &blocks).map_err(|error| {
+                let segment = &index.head.segment;
+                io::Error::new(error.kind(), format!("{segment} is not what its index says ({error}): run modgate audit verify, and modgate audit index --again"))
+            }),
             Step::Whole(segment) => self.whole(&segment),
         }
     }
@@ -120,7 +127,14 @@ impl Scan<'_> {
 
     fn whole(&mut self, segment: &Segment) -> io::Result<ControlFlow<()>> {
         self.effort.opened += 1;
-        let (mut records, mut lines) = (segment.open()?, Vec::new());
+        let mut records = match segment.open() {
+            // removed since it was listed, because it was old enough: the log says so
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(ControlFlow::Continue(()));
+            }
+            opened => opened?,
+        };
+        let mut lines = Vec::new();
         loop {
             lines.clear();
             // half a line at the end is still being written, and left out

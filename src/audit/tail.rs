@@ -1,4 +1,4 @@
-//! The end of the log, and what is added to it while somebody watches: only what is shown is read.
+//! The end of the log, and what is added to it while somebody watches: the newest segment is read once, then what is added.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -39,10 +39,10 @@ impl Tail {
                 let mut lines = VecDeque::new();
                 let missing = count - last.len();
                 let bytes = read(segment, 0, &mut |line| {
-                    if lines.len() == missing {
+                    lines.push_back(line);
+                    if lines.len() > missing {
                         lines.pop_front();
                     }
-                    lines.push_back(line);
                 })?;
                 lines.append(&mut last);
                 last = lines;
@@ -145,6 +145,8 @@ mod tests {
         add(&segment("a", 13), 15..16);
         keeper::close(&segment("a", 13), Packing::Compress).unwrap();
         assert_eq!(seqs(&tail.more().unwrap()), [15]);
+        let (mut tail, none) = Tail::last(vec![directory.path().to_owned()], 0).unwrap();
+        assert!(none.is_empty() && tail.more().unwrap().is_empty());
         let (_, all) = Tail::last(vec![directory.path().to_owned()], 100).unwrap();
         assert_eq!(all.len(), 15 + 9);
     }

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::io::Read as _;
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,31 +15,46 @@ use crate::audit::index::BLOCK_BYTES;
 use crate::audit::index::Head;
 use crate::audit::index::Key;
 use crate::audit::index::LARGEST_BLOCK_BYTES;
+use crate::audit::index::MOST_KEYS;
 use crate::audit::index::VERSION;
 use crate::audit::index::inflate;
 use crate::audit::index::put;
 use crate::audit::index::read_lines;
 use crate::audit::index::spoilt;
+use crate::audit::index::top;
 use crate::audit::keeper;
 use crate::audit::segment::Segment;
 
-/// Makes the index of a segment: of its compressed file if there is one, whose frames are the blocks.
+/// Makes the index of a segment: of its plain file while that is there, else of the compressed one.
 pub fn build(segment: &Segment) -> io::Result<()> {
+    build_of(segment, if segment.plain().exists() { Form::Plain } else { Form::Packed })
+}
+
+/// Which file of a segment is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Lines as they are written, in blocks of whole lines.
+    Plain,
+    /// Compressed, frame by frame; each frame is a block.
+    Packed,
+}
+
+/// Makes the index of one file of a segment.
+pub fn build_of(segment: &Segment, form: Form) -> io::Result<()> {
     let head = Head {
         v: VERSION,
         segment: segment.stem.clone(),
         first: segment.first,
         last: segment.first.saturating_sub(1),
-        packed: segment.packed().exists(),
+        packed: form == Form::Packed,
         ..Head::default()
     };
     let mut made = Making { head, places: Vec::new(), keys: HashMap::new() };
-    if made.head.packed {
-        made.frames(File::open(segment.packed())?)?;
-    } else {
-        made.lines(File::open(segment.plain())?)?;
+    match form {
+        Form::Packed => made.frames(File::open(segment.packed())?)?,
+        Form::Plain => made.lines(File::open(segment.plain())?)?,
     }
-    made.head.sha256 = keeper::digest(&made.head.records(segment))?;
+    made.head.sha256 = keeper::digest(&made.head.records(segment))?.to_string();
     made.write(segment)
 }
 
@@ -100,7 +116,7 @@ impl Making {
         let head = &mut self.head;
         for line in block.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let Some(record) = Known::read(line) else { continue };
-            head.last = record.seq;
+            head.last = record.seq.unwrap_or(head.last);
             if !record.time.is_empty() {
                 if head.from.is_empty() || *record.time < *head.from {
                     head.from = record.time.clone().into_owned();
@@ -112,7 +128,7 @@ impl Making {
             let kind = format!("{} {}", record.event, record.outcome);
             *head.events.entry(kind).or_default() += 1;
             let module = &*record.resource.module;
-            let above = std::iter::successors(Some(module), |path| {
+            let above = std::iter::successors(Some(top(module)), |path| {
                 path.rsplit_once('/').map(|(above, _)| above)
             });
             let keys = [
@@ -123,19 +139,34 @@ impl Making {
                 Key::Event(&record.event),
             ];
             for key in keys.into_iter().chain(above.map(Key::Below)) {
-                if !key.value().is_empty() {
+                // records without an event are counted as such, so there is a key for them
+                if !key.value().is_empty() || matches!(key, Key::Event(_)) {
                     self.keys.entry(key.hash()).or_default().add(head.blocks);
                 }
             }
         }
         head.blocks += 1;
+        if head.unkeyed || self.keys.len() > MOST_KEYS {
+            head.unkeyed = true;
+            self.keys.clear();
+        }
     }
 
-    fn write(mut self, segment: &Segment) -> io::Result<()> {
+    fn write(self, segment: &Segment) -> io::Result<()> {
         // the keeper, a question and a command may make it at the same time
         let name = format!("{}.idx-{}", segment.stem, uuid::Uuid::now_v7().simple());
         let staged = segment.directory.join(name);
-        let mut file = io::BufWriter::new(File::create(&staged)?);
+        // whoever may not read the records may not guess at their keys either
+        let file = File::options().write(true).create_new(true).mode(0o640).open(&staged)?;
+        let written = self.write_to(file).and_then(|()| std::fs::rename(&staged, segment.index()));
+        if written.is_err() {
+            let _left = std::fs::remove_file(&staged);
+        }
+        written
+    }
+
+    fn write_to(mut self, file: File) -> io::Result<()> {
+        let mut file = io::BufWriter::new(file);
         self.head.keys = self.keys.len() as u64;
         self.head.lists = self.keys.values().map(|list| list.bytes.len() as u64).sum();
         serde_json::to_writer(&mut file, &self.head)?;
@@ -156,8 +187,7 @@ impl Making {
         for (_, list) in &keys {
             file.write_all(&list.bytes)?;
         }
-        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        std::fs::rename(&staged, segment.index())
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
     }
 }
 
@@ -165,7 +195,7 @@ impl Making {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Known<'a> {
-    seq: u64,
+    seq: Option<u64>,
     #[serde(borrow)]
     time: Cow<'a, str>,
     #[serde(borrow)]
@@ -206,7 +236,7 @@ impl<'a> Known<'a> {
             Cow::Owned(record.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned())
         };
         Some(Self {
-            seq: record.get("seq").and_then(Value::as_u64).unwrap_or_default(),
+            seq: record.get("seq").and_then(Value::as_u64),
             time: text("/time"),
             event: text("/event"),
             outcome: text("/outcome"),

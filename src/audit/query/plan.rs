@@ -10,7 +10,7 @@ use std::sync::mpsc::SyncSender;
 use crate::audit::filter::Filter;
 use crate::audit::index::Index;
 use crate::audit::index::Key;
-use crate::audit::query::Missing;
+use crate::audit::query::Indexes;
 use crate::audit::segment::Segment;
 use crate::audit::verify;
 
@@ -28,30 +28,42 @@ pub(in crate::audit::query) enum Step {
 }
 
 /// Who plans.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(in crate::audit::query) struct Planner<'a> {
-    pub(in crate::audit::query) directories: &'a [PathBuf],
-    pub(in crate::audit::query) filter: &'a Filter,
-    pub(in crate::audit::query) missing: Missing,
+    directories: &'a [PathBuf],
+    filter: &'a Filter,
+    indexes: Indexes,
+    /// A wanted record has one key of each list.
+    lists: Vec<Vec<u64>>,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    pub(in crate::audit::query) fn new(
+        directories: &'a [PathBuf],
+        filter: &'a Filter,
+        indexes: Indexes,
+    ) -> Self {
+        let hashes = |keys: Vec<Key<'_>>| keys.into_iter().map(Key::hash).collect();
+        let lists = filter.keys().into_iter().map(hashes).collect();
+        Self { directories, filter, indexes, lists }
+    }
+
     /// Plans every segment, node by node, in order, until there are no more or nobody takes them.
-    pub(in crate::audit::query) fn run(self, steps: &SyncSender<io::Result<Step>>) {
+    pub(in crate::audit::query) fn run(&self, steps: &SyncSender<io::Result<Step>>) {
         if let Err(error) = self.all(steps) {
             // whoever reads has enough, if it cannot be told
             let _enough = steps.send(Err(error));
         }
     }
 
-    fn all(self, steps: &SyncSender<io::Result<Step>>) -> io::Result<()> {
+    fn all(&self, steps: &SyncSender<io::Result<Step>>) -> io::Result<()> {
         for node in verify::nodes(self.directories)? {
             let segments = verify::segments(self.directories, &node)?;
             let count = segments.len();
             for (place, segment) in segments.into_iter().enumerate() {
                 let is_being_written = place + 1 == count && segment.plain().exists();
                 let step =
-                    if is_being_written { Step::Whole(segment) } else { self.closed(segment)? };
+                    if is_being_written { Step::Whole(segment) } else { self.closed(segment) };
                 if steps.send(Ok(step)).is_err() {
                     return Ok(());
                 }
@@ -60,44 +72,46 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn closed(self, segment: Segment) -> io::Result<Step> {
-        let index = match self.missing {
-            Missing::Make => Index::open(&segment),
-            Missing::ReadWhole => Index::read(&segment),
+    /// Whatever is wrong with an index, the segment itself can be read: by an auditor who may write none, too.
+    fn closed(&self, segment: Segment) -> Step {
+        let index = match self.indexes {
+            Indexes::Make => Index::open(&segment),
+            Indexes::IfThere => Index::read(&segment),
+            Indexes::Ignore => return Step::Whole(segment),
         };
-        // an auditor may read without being allowed to write an index
-        let Ok(index) = index else { return Ok(Step::Whole(segment)) };
+        let Ok(index) = index else { return Step::Whole(segment) };
         let (from, to) = (&index.head.from, &index.head.to);
         if !self.filter.overlaps(from, to) {
-            return Ok(Step::Skip);
+            return Step::Skip;
         }
         if self.filter.covers(from, to) {
-            return Ok(Step::Counted(index.head.events, Box::new(Step::Whole(segment))));
+            return Step::Counted(index.head.events, Box::new(Step::Whole(segment)));
         }
-        match self.wanted(&index)? {
-            Some(blocks) if blocks.is_empty() => Ok(Step::Skip),
-            Some(blocks) => {
-                index.prefetch(blocks.iter().take(AHEAD_BLOCKS))?;
-                Ok(Step::Blocks(index, blocks))
+        match self.wanted(&index) {
+            Ok(Some(blocks)) if blocks.is_empty() => Step::Skip,
+            Ok(Some(blocks)) if index.prefetch(&blocks, AHEAD_BYTES).is_ok() => {
+                Step::Blocks(index, blocks)
             }
-            None => Ok(Step::Whole(segment)),
+            _ => Step::Whole(segment),
         }
     }
 
     /// The blocks that can have wanted records; `None` if the index cannot tell.
-    fn wanted(self, index: &Index) -> io::Result<Option<Vec<u64>>> {
-        let mut lists = self.filter.keys();
-        if let Some(wants) = self.filter.wants_kind() {
+    fn wanted(&self, index: &Index) -> io::Result<Option<Vec<u64>>> {
+        if index.head.unkeyed {
+            return Ok(None);
+        }
+        let events = self.filter.wants_kind().map(|wants| {
             let kinds = index.head.events.keys().filter_map(|kind| kind.split_once(' '));
             let kinds = kinds.filter(|(event, outcome)| wants(event, outcome));
             let events: BTreeSet<_> = kinds.map(|(event, _)| event).collect();
-            lists.push(events.into_iter().map(Key::Event).collect());
-        }
+            events.into_iter().map(|event| Key::Event(event).hash()).collect::<Vec<u64>>()
+        });
         let mut blocks: Option<Vec<u64>> = None;
-        for keys in lists {
+        for keys in self.lists.iter().chain(&events) {
             let mut found = Vec::new();
             for key in keys {
-                found.append(&mut index.blocks_with(key)?);
+                found.append(&mut index.blocks_with(*key)?);
             }
             found.sort_unstable();
             found.dedup();
@@ -110,5 +124,5 @@ impl Planner<'_> {
     }
 }
 
-/// What the disk is asked for before anybody waits for it: with blocks of 32 KiB, a few mebibytes of each segment at most.
-const AHEAD_BLOCKS: usize = 512;
+/// What the disk is asked for of each segment before anybody waits for it.
+const AHEAD_BYTES: usize = 8 << 20;

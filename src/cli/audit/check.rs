@@ -16,8 +16,8 @@ use crate::audit::prove;
 use crate::audit::prove::Proof;
 use crate::audit::query;
 use crate::audit::query::Effort;
+use crate::audit::query::Indexes;
 use crate::audit::query::Listener;
-use crate::audit::query::Missing;
 use crate::audit::slip::Deed;
 use crate::audit::verify;
 use crate::audit::verify::Question;
@@ -200,7 +200,7 @@ impl Prove {
 /// Node and number of the last record with an id.
 fn place_of(directories: &[PathBuf], id: Option<String>) -> Result<(String, u64), Failure> {
     let mut found = Place(None);
-    query::scan(directories, &Filter { id, ..Filter::default() }, Missing::Make, &mut found)?;
+    query::scan(directories, &Filter { id, ..Filter::default() }, Indexes::Make, &mut found)?;
     found.0.ok_or_else(|| Failure::Settings("modgate: there is no record with this id".to_owned()))
 }
 

@@ -18,8 +18,8 @@ use crate::audit::encode::plain;
 use crate::audit::name::Name;
 use crate::audit::query;
 use crate::audit::query::Effort;
+use crate::audit::query::Indexes;
 use crate::audit::query::Listener;
-use crate::audit::query::Missing;
 use crate::audit::query::text;
 use crate::audit::report::Gathering;
 use crate::audit::report::Question;
@@ -105,7 +105,7 @@ impl Query {
         let mut filter = self.wanted.0;
         let Some(question) = Question::parse(&self.question) else {
             let mut printer = Printer { json: self.json, failed: None, progress: Progress::new() };
-            query::scan(&directories, &filter, Missing::Make, &mut printer)?;
+            query::scan(&directories, &filter, Indexes::Make, &mut printer)?;
             return printer.failed.map_or(Ok(()), Err);
         };
         let list = match &self.list {
@@ -127,7 +127,7 @@ impl Query {
         question.narrow(&mut filter, &list);
         let mut gather =
             Gather { gathering: Gathering::new(question, list), progress: Progress::new() };
-        query::scan(&directories, &filter, Missing::Make, &mut gather)?;
+        query::scan(&directories, &filter, Indexes::Make, &mut gather)?;
         print(&gather.gathering.table(), self.json)
     }
 }
@@ -234,7 +234,7 @@ impl Stats {
             Deed { name: Name::AuditRead, command: "audit stats", asked: self.wanted.told() };
         let (_, directories) = self.places.find(environment, &deed)?;
         let mut count = Count { counts: BTreeMap::new(), progress: Progress::new() };
-        query::scan(&directories, &self.wanted.0, Missing::Make, &mut count)?;
+        query::scan(&directories, &self.wanted.0, Indexes::Make, &mut count)?;
         let rows = count
             .counts
             .into_iter()
