@@ -9,6 +9,10 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
 use std::time::SystemTime;
 
 use serde_json::Value;
@@ -20,13 +24,15 @@ use crate::audit::filter::Filter;
 use crate::audit::policies;
 use crate::audit::query;
 use crate::audit::query::Effort;
+use crate::audit::query::Indexes;
 use crate::audit::query::Listener;
-use crate::audit::query::Missing;
 use crate::audit::report::Gathering;
 use crate::audit::report::Question;
 use crate::audit::report::RECORDS;
 use crate::audit::slip;
 use crate::audit::slip::Slip;
+use crate::clock::Clock as _;
+use crate::clock::SystemClock;
 use crate::fault::Fault;
 use crate::fault::Kind;
 use crate::telemetry::observed::Observed;
@@ -53,12 +59,15 @@ pub enum Unanswered {
     /// A list is missing.
     #[error("this question needs a list: list=PRINCIPAL, as often as there are some")]
     List,
+    /// Too long a list.
+    #[error("a list has {LIST} entries at most: ask in parts")]
+    TooLong,
     /// Too many rows are wanted, or none.
     #[error("limit is a number from 1 to {LIMIT}")]
     Limit,
     /// It would take too much.
     #[error(
-        "more than {} MiB would have to be read, or {GATHERED} rows gathered: narrow it by actor, module or time, or run modgate audit query on the node",
+        "more than {} MiB would have to be read, {GATHERED} rows gathered, or half a minute spent: narrow it by actor, module or time, or run modgate audit query on the node",
         READ_BYTES >> 20
     )]
     TooMuch,
@@ -155,6 +164,9 @@ impl Ask {
         if limit == 0 || limit > LIMIT {
             return Err(Unanswered::Limit);
         }
+        if list.len() > LIST {
+            return Err(Unanswered::TooLong);
+        }
         if list.is_empty() && question.is_some_and(Question::needs_list) {
             return Err(Unanswered::List);
         }
@@ -225,6 +237,8 @@ pub struct Desk {
     directories: Vec<PathBuf>,
     node: String,
     turns: Arc<Semaphore>,
+    /// Policies by revision that could not be kept yet.
+    unkept: Mutex<Vec<(String, String)>>,
 }
 
 /// The right to be answered now; nobody else is meanwhile.
@@ -237,11 +251,13 @@ pub struct Turn {
 impl Desk {
     /// A desk over the directories of a node's audit, the first of which commands know.
     pub fn new(directories: Vec<PathBuf>, node: String) -> Self {
-        Self { directories, node, turns: Arc::new(Semaphore::new(1)) }
+        let (turns, unkept) = (Arc::new(Semaphore::new(1)), Mutex::default());
+        Self { directories, node, turns, unkept }
     }
 
-    /// What commands beside the gateway did and nobody has recorded. Blocking.
+    /// What commands beside the gateway did and nobody has recorded; and keeps policies that could not be kept before. Blocking.
     pub fn slips(&self) -> Vec<Slip> {
+        self.keep_policies();
         let Some(directory) = self.directories.first() else { return Vec::new() };
         match slip::take(directory, &self.node) {
             Ok(slips) => slips,
@@ -254,10 +270,24 @@ impl Desk {
 
     /// Keeps a policy that came into force beside the records that will name it. Blocking.
     pub fn keep_policy(&self, revision: &str, text: &str) {
+        let mut unkept = self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
+        unkept.truncate(UNKEPT_POLICIES);
+        unkept.push((revision.to_owned(), text.to_owned()));
+        drop(unkept);
+        self.keep_policies();
+    }
+
+    /// Keeps what could not be kept before; it is tried again at each look until it can be.
+    fn keep_policies(&self) {
         let Some(directory) = self.directories.first() else { return };
-        if let Err(error) = policies::keep(directory, revision, text) {
-            tracing::error!(%error, revision, "the policy in force could not be kept beside the audit, and will be missing where its decisions are explained");
-        }
+        let mut unkept = self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
+        unkept.retain(|(revision, text)| match policies::keep(directory, revision, text) {
+            Ok(()) => false,
+            Err(error) => {
+                tracing::warn!(%error, revision, "a policy that came into force cannot be kept beside the audit yet");
+                true
+            }
+        });
     }
 
     /// A turn, if nobody else has it.
@@ -277,8 +307,9 @@ impl Turn {
             lines: String::new(),
             rows: 0,
             end: End::Whole,
+            begun: SystemClock.instant(),
         };
-        let effort = query::scan(&self.directories, &ask.filter, Missing::ReadWhole, &mut reader)?;
+        let effort = query::scan(&self.directories, &ask.filter, Indexes::IfThere, &mut reader)?;
         let more = match reader.end {
             End::TooMuch => return Err(Unanswered::TooMuch),
             End::More => true,
@@ -310,6 +341,7 @@ struct Reader<'a> {
     lines: String,
     rows: usize,
     end: End,
+    begun: Instant,
 }
 
 impl Reader<'_> {
@@ -336,7 +368,8 @@ impl Listener for Reader<'_> {
     }
 
     fn progress(&mut self, effort: Effort) -> ControlFlow<()> {
-        if effort.bytes > READ_BYTES { self.stop(End::TooMuch) } else { ControlFlow::Continue(()) }
+        let long = effort.bytes > READ_BYTES || self.begun.elapsed() > LONGEST;
+        if long { self.stop(End::TooMuch) } else { ControlFlow::Continue(()) }
     }
 }
 
@@ -347,6 +380,12 @@ const USUAL_LIMIT: usize = 1_000;
 const READ_BYTES: u64 = 512 << 20;
 /// Records that are given at once; who wants more exports them.
 const ANSWER_BYTES: usize = 16 << 20;
+/// A question that finds nothing may look into thousands of indexes.
+const LONGEST: Duration = Duration::from_secs(30);
+/// Principals or rules of one question.
+const LIST: usize = 200;
+/// Policies that wait for a disk that takes them.
+const UNKEPT_POLICIES: usize = 15;
 /// Rows of a report that are kept in memory while it is gathered.
 const GATHERED: usize = 100_000;
 /// A value in the record of a question.
@@ -361,9 +400,8 @@ mod tests {
 
     #[test]
     fn a_question_is_read_whole_or_refused_with_what_to_write() {
-        let read = |query: &str| {
-            Ask::parse(query, SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1 << 31))
-        };
+        let read =
+            |query: &str| Ask::parse(query, SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 31));
         let ask = read("question=holders&module=corp.example%2Fa&version=v1.0.0&from=30d&limit=7")
             .unwrap();
         assert_eq!((ask.question, ask.limit), (Some(Question::Holders), 7));
@@ -379,6 +417,7 @@ mod tests {
             ("from=1d&limit=ten", "from 1 to 10000"),
             ("from=1d&question=why", "records, downloads, denials"),
             ("from=1d&question=leavers", "needs a list"),
+            ("from=1d&event=", "it is empty"),
             ("from=1d&question=gaps&question=gaps", "question stands twice"),
         ] {
             let refused = read(query).unwrap_err();

@@ -1,8 +1,11 @@
 //! The policies that records name, kept beside the segments: what a rule said when it decided can be looked up years later.
 //!
 //! A policy is a text that only [`crate::policy`] can read, in a file named by its revision. Whoever reads it makes the
-//! revision again, and a record with that revision is covered by checkpoints: a copy that was changed does not pass for it.
-//! Copies are small and are never removed.
+//! revision again: a copy that was changed does not pass for it. A revision is short, so the record of the activation has the
+//! whole digest of the text too (`kept`), which checkpoints cover.
+//!
+//! **Limits.** Copies lie in `audit.dir` alone, not in the second directory, and are never removed: each change of rules or
+//! emergency denies adds one. The version of modgate that kept a copy reads it; a later one may refuse it and says so.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -22,10 +25,17 @@ pub fn keep(audit: &Path, revision: &str, text: &str) -> io::Result<()> {
     let directory = audit.join(DIRECTORY);
     std::fs::create_dir_all(&directory)?;
     let staged = directory.join(format!(".{revision}-{}", Uuid::now_v7().simple()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&staged)?;
+    let written = write(&staged, text).and_then(|()| std::fs::rename(&staged, &path));
+    if written.is_err() {
+        let _left = std::fs::remove_file(&staged);
+    }
+    written
+}
+
+fn write(staged: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(staged)?;
     file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&staged, &path)
+    file.sync_all()
 }
 
 /// The text of a policy by its revision, as records write it. Blocking.

@@ -90,13 +90,18 @@ impl Which {
     }
 
     /// With the emergency denies over it, unless it is a directory that somebody names.
-    fn read_in_force(self, environment: Vec<(String, String)>) -> Result<Draft, Failure> {
+    fn read_in_force(
+        self,
+        environment: Vec<(String, String)>,
+        at: SystemTime,
+    ) -> Result<Draft, Failure> {
         let is_ours = self.dir.is_none();
         let sources = self.sources(environment)?;
         let told = |problems: LoadError| Failure::Settings(problems.to_string());
         let draft = Draft::read(&sources).map_err(told)?;
         let Some(denies) = sources.denies.as_ref().filter(|_| is_ours) else { return Ok(draft) };
-        let denies = denies.in_force(SystemClock.unix_seconds());
+        let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let denies = denies.in_force(at.as_secs());
         let denies = denies.map_err(|error| Failure::Settings(format!("modgate: {error}")))?;
         draft.under(&denies, &sources).map_err(told)
     }
@@ -182,8 +187,8 @@ struct WhichInForce {
 }
 
 impl WhichInForce {
-    fn read(self, environment: Vec<(String, String)>) -> Result<Draft, Failure> {
-        let Some(revision) = self.kept else { return self.which.read_in_force(environment) };
+    fn read(self, environment: Vec<(String, String)>, at: SystemTime) -> Result<Draft, Failure> {
+        let Some(revision) = self.kept else { return self.which.read_in_force(environment, at) };
         let config = self.which.settings.load(environment, Vec::new())?;
         let sources = app::policy_sources(&config);
         let told = |why: String| Failure::Settings(format!("modgate: policy {revision}: {why}"));
@@ -191,7 +196,7 @@ impl WhichInForce {
         let text = policies::read(&config.audit.dir, plain).map_err(|error| {
             told(format!("{error}; the kept ones lie in {}/policies", config.audit.dir.display()))
         })?;
-        Draft::of_past(&text, &sources).map_err(|error| told(error.to_string()))
+        Draft::of_past(&text, plain, &sources).map_err(|error| told(error.to_string()))
     }
 }
 
@@ -216,7 +221,7 @@ pub(in crate::cli) struct Explain {
     /// The address they come from, for conditions
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     source: IpAddr,
-    /// When they ask, for conditions, such as 2026-10-01T12:00:00Z [default: now]
+    /// When they ask, for conditions and the end of emergency denies, such as 2026-10-01T12:00:00Z [default: now]
     #[arg(long, value_name = "TIME", value_parser = moment)]
     at: Option<SystemTime>,
     /// Print one JSON object
@@ -229,7 +234,7 @@ pub(in crate::cli) struct Explain {
 impl Explain {
     fn run(self, environment: Vec<(String, String)>) -> Result<(), Failure> {
         let now = self.at.unwrap_or_else(|| SystemClock.now());
-        let draft = self.which.read(environment)?;
+        let draft = self.which.read(environment, now)?;
         let explained = draft.explain(Ask {
             who: Who::Named(&self.principal, &self.groups),
             path: &self.module,

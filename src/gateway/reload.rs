@@ -120,7 +120,6 @@ impl Gateway {
     fn tell_activated(&self, activated: &Activated, source: ReloadSource) {
         let Activated { old, new, rules, denies, changes, findings, expectations, past } =
             activated;
-        self.desk.keep_policy(&past.revision, &past.text);
         let now = self.clock.unix_seconds();
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         self.telemetry.metrics().policy_last_reload_success_timestamp.set((), now as f64);
@@ -135,6 +134,7 @@ impl Gateway {
             .with("rules", rules.to_string())
             .with("emergency_denies", denies.len().to_string())
             .with("expectations", expectations.to_string())
+            .with("kept", format!("sha256:{}", past.sum()))
             .with("changes", told(changes));
         let given = denies.iter().filter(|deny| {
             changes.iter().any(|change| change.id == deny.id && change.what == "added")
@@ -143,6 +143,7 @@ impl Gateway {
         let act = if given.is_empty() { act } else { act.with("denied", given.join("; ")) };
         self.accounts.administer(act);
         self.tell_denies(activated, source);
+        self.desk.keep_policy(&past.revision, &past.text);
     }
 
     /// Each emergency deny has an event of its own when it begins, and when it is over.

@@ -434,7 +434,7 @@ fn revision(files: &Files, denies: &[Deny], private: &[Prefix], settings: &Setti
     let mut all = String::new();
     let mut add = |name: &str, text: &str| {
         // writing to a string cannot fail
-        let _written = write!(all, "{name}\0{}\0{text}\0", text.len());
+        let _written = write!(all, "{}\0{name}\0{}\0{text}\0", name.len(), text.len());
     };
     for (name, text) in files.deciding() {
         add(name, text);

@@ -16,15 +16,20 @@ use modgate::audit::filter::Filter;
 use modgate::audit::name::Name;
 use modgate::audit::name::Outcome;
 use modgate::audit::query;
+use modgate::audit::query::Indexes;
 use modgate::audit::query::Listener;
-use modgate::audit::query::Missing;
+use modgate::clock::SystemClock;
 use modgate::config::audit::Packing;
+use modgate::policy::Policy;
+use modgate::policy::Source;
+use modgate::policy::Sources;
 use serde_json::Value;
 
 use crate::support::gateway::modgate;
 use crate::support::log::download;
 use crate::support::log::during;
 use crate::support::log::settings;
+use crate::support::log::write;
 
 const ALICE: &str = "user:token:alice";
 const BOB: &str = "user:token:bob";
@@ -181,18 +186,38 @@ fn the_fifteen_documented_commands_give_the_known_answers() {
 }
 
 fn evidence(directory: &Path, command: &[String]) {
-    modgate::audit::policies::keep(&directory.join(".modgate/audit"), "ab12", "kept").unwrap();
+    // a policy as it is kept; and one that is not what its name says, which is not handed over
+    let past = Policy::none(Sources::of(Source::Embedded)).reload(&SystemClock);
+    let past = &past.activated[0].past;
+    let audit = directory.join(".modgate/audit");
+    modgate::audit::policies::keep(&audit, &past.revision, &past.text).unwrap();
+    modgate::audit::policies::keep(&audit, "ab12", &past.text).unwrap();
+    let mut event = download("2026-10-01T16:00:00.000000Z", ALICE, "corp.example/last");
+    event.decision.as_mut().unwrap().policy = Some(past.revision.to_string());
+    write(settings(&directory.join(".modgate")), [event]);
     run(directory, &command.iter().map(String::as_str).collect::<Vec<_>>());
     let read = |name: &str| std::fs::read_to_string(directory.join("evidence").join(name)).unwrap();
     let verification: Value = serde_json::from_str(&read("verification.json")).unwrap();
     assert_eq!(verification[0]["findings"].as_array().unwrap().len(), 0);
     let controls: Value = serde_json::from_str(&read("controls.json")).unwrap();
     assert_eq!(controls[1]["records"]["policy.activate"], 1);
-    assert!(
-        read("digests.txt").lines().count() == 7
-            && read("policies/ab12.json") == "kept"
-            && read("policies.json").contains("sha256:ab12")
+    let told: Value = serde_json::from_str(&read("policies.json")).unwrap();
+    let copy = |policy: &str| {
+        let found = told.as_array().unwrap().iter().find(|told| told["policy"] == policy);
+        found.unwrap()["copy"].as_str().unwrap()
+    };
+    assert_eq!(
+        (copy(&past.revision), read(&format!("policies/{}.json", past.revision))),
+        ("kept", past.text.clone())
     );
+    assert!(copy("sha256:ab12").starts_with("refused: what is kept under ab12 is "));
+    let checked = std::process::Command::new("sha256sum")
+        .args(["--check", "--strict", "digests.txt"])
+        .current_dir(directory.join("evidence"))
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    assert_eq!(read("digests.txt").lines().count(), 7);
     assert!(
         read("records.jsonl").lines().count() >= 24
             && read("checkpoints.txt").starts_with("modgate/gw\n")
@@ -276,18 +301,18 @@ fn whatever_is_asked_an_index_hides_no_record_and_spares_reading() {
         let effort = query::scan(&directories, filter, missing, &mut heard).unwrap();
         (heard.lines, effort)
     };
-    let indexed: Vec<_> = filters.iter().map(|(filter, _)| ask(filter, Missing::Make)).collect();
+    let indexed: Vec<_> = filters.iter().map(|(filter, _)| ask(filter, Indexes::Make)).collect();
     for segment in modgate::audit::segment::list(&directories[0]).unwrap() {
         let _there = std::fs::remove_file(segment.index());
     }
     for ((filter, count), (lines, effort)) in filters.iter().zip(indexed) {
-        let (whole, all) = ask(filter, Missing::ReadWhole);
+        let (whole, all) = ask(filter, Indexes::IfThere);
         assert_eq!((lines.len(), &lines), (*count, &whole), "{filter:?}");
         assert!(effort.bytes <= all.bytes, "{filter:?}");
         assert!(*count > 0 || effort.skipped > 0, "{filter:?}: {effort:?}");
     }
     let mut heard = Heard::default();
-    query::scan(&directories, &Filter::default(), Missing::ReadWhole, &mut heard).unwrap();
+    query::scan(&directories, &Filter::default(), Indexes::IfThere, &mut heard).unwrap();
     assert!(!modgate::audit::segment::list(&directories[0]).unwrap()[0].index().exists());
     // the first makes the indexes, the second counts by them
     for _look in 0..2 {
@@ -360,7 +385,7 @@ fn a_pseudonymised_log_is_searched_by_the_hash_of_a_name() {
     let directory = tempfile::tempdir().unwrap();
     let mut settings = settings(&directory.path().join(".modgate"));
     settings.config.pseudonymise = true;
-    crate::support::log::write(settings, [download("2026-10-01T12:00:00.000000Z", ALICE, LEDGER)]);
+    write(settings, [download("2026-10-01T12:00:00.000000Z", ALICE, LEDGER)]);
     let hash = String::from_utf8(run(directory.path(), &["audit", "hash", ALICE]).stdout).unwrap();
     assert_eq!(rows(directory.path(), &["audit", "query", "--actor", hash.trim()]).len(), 1);
     let all = run(directory.path(), &["audit", "export"]).stdout;
@@ -376,7 +401,7 @@ fn somebody_in_very_many_groups_is_recorded_once_in_full() {
             (0..100).map(|n| format!("group:ldap/corp:team-{n:03}")).collect();
         event
     };
-    crate::support::log::write(settings(&directory.path().join(".modgate")), [member(), member()]);
+    write(settings(&directory.path().join(".modgate")), [member(), member()]);
     let sets = rows(directory.path(), &["audit", "query", "--event", "actor.groups"]);
     let all: Vec<&str> = sets
         .iter()

@@ -14,6 +14,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::app;
 use crate::audit::export::Format;
 use crate::audit::keeper;
 use crate::audit::keys;
@@ -22,8 +23,8 @@ use crate::audit::name::Name;
 use crate::audit::policies;
 use crate::audit::query;
 use crate::audit::query::Effort;
+use crate::audit::query::Indexes;
 use crate::audit::query::Listener;
-use crate::audit::query::Missing;
 use crate::audit::query::text;
 use crate::audit::segment;
 use crate::audit::slip::Deed;
@@ -39,6 +40,7 @@ use crate::cli::audit::say_json;
 use crate::cli::complain;
 use crate::cli::say;
 use crate::config::Config;
+use crate::policy::draft::Draft;
 use crate::tlog::note::Verifier;
 
 /// `modgate audit export`.
@@ -112,7 +114,7 @@ impl Export {
         if let Some(header) = format.header() {
             write!(writer.into, "{header}{}", format.line_end())?;
         }
-        query::scan(directories, &self.wanted.0, Missing::Make, &mut writer)?;
+        query::scan(directories, &self.wanted.0, Indexes::Make, &mut writer)?;
         writer.into.flush()?;
         writer.failed.map_or(Ok(()), |error| Err(error.into()))
     }
@@ -123,7 +125,7 @@ impl Export {
         let format = Format::Jsonl;
         let file = BufWriter::new(File::create(into.join("records.jsonl"))?);
         let mut writer = Writer::new(format, file);
-        query::scan(directories, &self.wanted.0, Missing::Make, &mut writer)?;
+        query::scan(directories, &self.wanted.0, Indexes::Ignore, &mut writer)?;
         writer.into.flush()?;
         if let Some(error) = writer.failed {
             return Err(error.into());
@@ -131,16 +133,17 @@ impl Export {
         let keys = believed(&self.key, config)?;
         let (notes, reports) = vouched(directories, &keys)?;
         let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+        let (told, copies) = kept_policies(config, directories, &writer.policies);
         let files = [
             ("checkpoints.txt", notes.into_bytes()),
             ("verification.json", serde_json::to_vec_pretty(&reports)?),
             ("keys.txt", (keys.join("\n") + "\n").into_bytes()),
-            ("policies.json", serde_json::to_vec_pretty(&writer.policies)?),
+            ("policies.json", serde_json::to_vec_pretty(&told)?),
             ("controls.json", serde_json::to_vec_pretty(&controls(&writer.events))?),
         ];
         let mut sums = format!("{}  records.jsonl\n", keeper::digest(&into.join("records.jsonl"))?);
         let files = files.map(|(name, bytes)| (name.to_owned(), bytes));
-        for (name, bytes) in files.into_iter().chain(kept_policies(directories, &writer.policies)) {
+        for (name, bytes) in files.into_iter().chain(copies) {
             std::fs::create_dir_all(into.join("policies"))?;
             std::fs::write(into.join(&name), bytes)?;
             let line = format!("{}  {name}\n", keeper::digest(&into.join(&name))?);
@@ -153,20 +156,36 @@ impl Export {
     }
 }
 
-/// The policies that decided, as they were kept beside the segments; one that was not is told.
-fn kept_policies(directories: &[PathBuf], named: &BTreeMap<String, u64>) -> Vec<(String, Vec<u8>)> {
-    let mut found = Vec::new();
-    for revision in named.keys() {
+/// The policies that decided: what is told of each, and the copies that are what their revision says.
+fn kept_policies(
+    config: &Config,
+    directories: &[PathBuf],
+    named: &BTreeMap<String, u64>,
+) -> (Value, Vec<(String, Vec<u8>)>) {
+    let (mut told, mut copies) = (Vec::new(), Vec::new());
+    let sources = app::policy_sources(config);
+    if config.audit.pseudonymise && !named.is_empty() {
+        complain(
+            "modgate: the policies in the pack name principals as they are, which the records do not",
+        );
+    }
+    for (revision, decisions) in named {
         let plain = revision.strip_prefix("sha256:").unwrap_or(revision);
         let mut kept = directories.iter().filter_map(|audit| policies::read(audit, plain).ok());
-        match kept.next() {
-            Some(text) => found.push((format!("policies/{plain}.json"), text.into_bytes())),
-            None => complain(&format!(
-                "modgate: policy {revision} decided and is not among the kept ones: the pack lacks it"
-            )),
+        let copy = match kept.next().map(|text| (Draft::of_past(&text, plain, &sources), text)) {
+            Some((Ok(_), text)) => {
+                copies.push((format!("policies/{plain}.json"), text.into_bytes()));
+                "kept".to_owned()
+            }
+            Some((Err(error), _)) => format!("refused: {error}"),
+            None => "missing".to_owned(),
+        };
+        if copy != "kept" {
+            complain(&format!("modgate: the pack has no copy of policy {revision}: {copy}"));
         }
+        told.push(json!({"policy": revision, "decisions": decisions, "copy": copy}));
     }
-    found
+    (Value::Array(told), copies)
 }
 
 /// Every checkpoint there is, and what verification of each node's log came to.
