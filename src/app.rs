@@ -72,9 +72,9 @@ use crate::policy::overlay::Denies;
 use crate::sumdb::verifier::Verifier;
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
+use crate::telemetry::export::Exporter;
 use crate::telemetry::labels::policy::ReloadSource;
 use crate::telemetry::log::Lines;
-use crate::telemetry::trace::export::Exporter;
 use crate::upstream;
 
 /// Everything that runs.

@@ -20,7 +20,7 @@ use crate::server::Server;
 use crate::server::Shared;
 use crate::server::tls::Acceptor;
 use crate::server::tls::Files;
-use crate::telemetry::trace::export::Exporter;
+use crate::telemetry::export::Exporter;
 
 /// The runtime of fills, and of whatever else waits.
 pub fn runtime() -> anyhow::Result<Runtime> {

@@ -20,6 +20,7 @@
 
 pub mod buckets;
 pub mod exemplars;
+pub mod export;
 pub mod family;
 pub mod happening;
 pub mod labels;
@@ -40,6 +41,7 @@ use metrics_exporter_prometheus::BuildError;
 
 use crate::clock::Clock;
 use crate::head::Head;
+use crate::telemetry::export::Exporter;
 use crate::telemetry::happening::Ear;
 use crate::telemetry::happening::Happening;
 use crate::telemetry::labels::Attempt;
@@ -52,8 +54,6 @@ use crate::telemetry::metrics::UpstreamMetrics;
 use crate::telemetry::page::Page;
 use crate::telemetry::record::Record;
 use crate::telemetry::trace::Closed;
-use crate::telemetry::trace::export;
-use crate::telemetry::trace::export::Exporter;
 use crate::telemetry::trace::late::Late;
 use crate::telemetry::trace::sampler::Sampler;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::telemetry::Telemetry;
-use crate::telemetry::trace::export::Exporter;
+use crate::telemetry::export::Exporter;
 use crate::telemetry::trace::sampler::Sampler;
 
 /// The handle; with an exporter traces leave through it.

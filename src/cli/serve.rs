@@ -14,8 +14,8 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::lifecycle;
 use crate::lifecycle::Listening;
+use crate::telemetry::export::Exporter;
 use crate::telemetry::log;
-use crate::telemetry::trace::export::Exporter;
 
 /// Serves modules.
 #[derive(Debug, Args)]

@@ -19,10 +19,10 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::telemetry::LogFormat;
 use crate::telemetry::Telemetry;
+use crate::telemetry::export::Exporter;
 use crate::telemetry::labels::Label as _;
 use crate::telemetry::labels::Level;
 use crate::telemetry::trace::TARGET;
-use crate::telemetry::trace::export::Exporter;
 
 /// Installs the process's subscriber: JSON or text lines on standard output, spans to the exporter if there is one.
 ///
