@@ -349,8 +349,11 @@ fn accounts(
     clock: &Arc<dyn Clock>,
     telemetry: &Arc<Telemetry>,
 ) -> anyhow::Result<(Arc<Accounts>, Threads, mpsc::Receiver<Told>)> {
+    let mut audit = config.audit.clone();
+    // a checkpoint that anybody wants is told; where it goes from there is telemetry's
+    audit.announce |= config.telemetry.exports_checkpoints();
     let settings = writer::Settings {
-        config: config.audit.clone(),
+        config: audit,
         node: config.telemetry.node.clone(),
         clock: Arc::clone(clock),
     };

@@ -47,7 +47,6 @@ use crate::telemetry::happening::Happening;
 use crate::telemetry::labels::Attempt;
 use crate::telemetry::labels::Exported;
 use crate::telemetry::labels::Sampling;
-use crate::telemetry::labels::Signal;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::RedisMetrics;
 use crate::telemetry::metrics::UpstreamMetrics;
@@ -85,11 +84,13 @@ impl Telemetry {
         Ok(Self { metrics, upstreams, redis, ear, page, sampler, exporter, late, clock })
     }
 
-    /// The same, with the pipeline that sampled spans leave through.
+    /// The same, with the pipelines to a collector.
     #[must_use]
     pub fn exporting(mut self, exporter: Exporter) -> Self {
-        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-        self.metrics.telemetry_capacity.set((Signal::Traces,), export::QUEUE as f64);
+        for (signal, _) in exporter.counts() {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            self.metrics.telemetry_capacity.set((signal,), export::QUEUE as f64);
+        }
         self.exporter = Some(exporter);
         self
     }
@@ -163,15 +164,16 @@ impl Telemetry {
         for (level, count) in log::counts() {
             self.metrics.log_events.reach((level,), count);
         }
-        let Some(counts) = self.exporter.as_ref().map(Exporter::counts) else { return };
         let items = &self.metrics.telemetry_items;
-        items.reach((Signal::Traces, Exported::Exported), counts.exported());
-        items.reach((Signal::Traces, Exported::Failed), counts.failed());
-        items.reach((Signal::Traces, Exported::Dropped), counts.dropped());
-        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-        self.metrics.telemetry_queue.set((Signal::Traces,), counts.waiting() as f64);
-        for took in counts.took() {
-            self.metrics.telemetry_export_seconds.observe((Signal::Traces,), took.as_secs_f64());
+        for (signal, counts) in self.exporter.iter().flat_map(Exporter::counts) {
+            items.reach((signal, Exported::Exported), counts.exported());
+            items.reach((signal, Exported::Failed), counts.failed());
+            items.reach((signal, Exported::Dropped), counts.dropped());
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            self.metrics.telemetry_queue.set((signal,), counts.waiting() as f64);
+            for took in counts.took() {
+                self.metrics.telemetry_export_seconds.observe((signal,), took.as_secs_f64());
+            }
         }
     }
 

@@ -1,6 +1,9 @@
-//! The OTLP pipeline that spans leave through, with its own count of what was exported, failed and dropped.
+//! The OTLP pipelines to a collector, each with its own count of what was exported, failed and dropped.
 
-use std::cell::Cell;
+mod logs;
+mod spans;
+
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -8,57 +11,25 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use opentelemetry::Context;
 use opentelemetry::KeyValue;
-use opentelemetry::trace::SpanId;
-use opentelemetry::trace::TraceId;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::ExporterBuildError;
-use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::BatchConfigBuilder;
-use opentelemetry_sdk::trace::BatchSpanProcessor;
-use opentelemetry_sdk::trace::IdGenerator;
-use opentelemetry_sdk::trace::RandomIdGenerator;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::trace::SdkTracer;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use opentelemetry_sdk::trace::Span;
-use opentelemetry_sdk::trace::SpanData;
-use opentelemetry_sdk::trace::SpanExporter;
-use opentelemetry_sdk::trace::SpanProcessor;
+use tracing::Subscriber;
+use tracing_subscriber::Layer;
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::Clock;
-use crate::config::telemetry::OtlpProtocol;
+use crate::config;
+use crate::config::telemetry::OtlpLogs;
+pub(in crate::telemetry) use crate::telemetry::export::spans::hand_out;
+use crate::telemetry::labels::Signal;
 
-thread_local! {
-    /// The ids that the next root span must take, because they were told to others before it was built.
-    static DRAWN: Cell<Option<(TraceId, SpanId)>> = const { Cell::new(None) };
-}
-
-/// Builds something whose root span takes these ids.
-pub(in crate::telemetry) fn hand_out<T>(ids: (TraceId, SpanId), build: impl FnOnce() -> T) -> T {
-    DRAWN.set(Some(ids));
-    let built = build();
-    DRAWN.set(None);
-    built
-}
-
-/// Gives out the ids that a request already drew, and random ones otherwise.
-#[derive(Debug, Default)]
-struct Ids(RandomIdGenerator);
-
-impl IdGenerator for Ids {
-    fn new_trace_id(&self) -> TraceId {
-        DRAWN.get().map_or_else(|| self.0.new_trace_id(), |(trace, _)| trace)
-    }
-
-    fn new_span_id(&self) -> SpanId {
-        DRAWN.get().map_or_else(|| self.0.new_span_id(), |(_, span)| span)
-    }
-}
-
-/// What became of the spans so far.
+/// What became of the items of one signal so far.
 #[derive(Debug, Default)]
 pub(in crate::telemetry) struct Counts {
     /// Handed to the queue.
@@ -95,7 +66,7 @@ impl Counts {
         std::mem::take(&mut *self.took.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes a place in the queue, or counts the span that has none.
+    /// Takes a place in the queue, or counts the item that has none.
     fn admit(&self) -> bool {
         if self.waiting() >= QUEUE as u64 {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -106,51 +77,23 @@ impl Counts {
     }
 }
 
-/// Bounds the queue and counts what it refuses: the batch processor would drop without a word.
+/// Counts and times the exports of one signal.
 #[derive(Debug)]
-struct Bounded {
-    batches: BatchSpanProcessor,
-    counts: Arc<Counts>,
-}
-
-impl SpanProcessor for Bounded {
-    fn on_start(&self, span: &mut Span, context: &Context) {
-        self.batches.on_start(span, context);
-    }
-
-    fn on_end(&self, span: SpanData) {
-        if span.span_context.is_sampled() && self.counts.admit() {
-            self.batches.on_end(span);
-        }
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.batches.force_flush()
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.batches.shutdown_with_timeout(timeout)
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.batches.set_resource(resource);
-    }
-}
-
-/// Counts and times what it exports.
-#[derive(Debug)]
-struct Counted {
-    exporter: opentelemetry_otlp::SpanExporter,
+struct Meter {
     counts: Arc<Counts>,
     clock: Arc<dyn Clock>,
 }
 
-impl SpanExporter for Counted {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let count = batch.len() as u64;
+impl Meter {
+    async fn measure(
+        &self,
+        count: usize,
+        sending: impl Future<Output = OTelSdkResult>,
+    ) -> OTelSdkResult {
+        let count = count as u64;
         self.counts.taken.fetch_add(count, Ordering::Relaxed);
         let begun = self.clock.instant();
-        let sent = self.exporter.export(batch).await;
+        let sent = sending.await;
         let took = self.clock.instant().saturating_duration_since(begun);
         let told = if sent.is_ok() { &self.counts.exported } else { &self.counts.failed };
         told.fetch_add(count, Ordering::Relaxed);
@@ -160,77 +103,83 @@ impl SpanExporter for Counted {
         }
         sent
     }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.exporter.shutdown_with_timeout(timeout)
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.exporter.set_resource(resource);
-    }
 }
 
-/// The pipeline that sends spans to a collector; ended by [`Exporter::shut_down`].
+/// What makes log records of events.
+pub(in crate::telemetry) type Records<S> = Box<dyn Layer<S> + Send + Sync>;
+
+/// What sends spans to a collector, and log records if they are wanted; ended by [`Exporter::shut_down`].
 #[derive(Debug, Clone)]
 pub struct Exporter {
-    provider: SdkTracerProvider,
-    counts: Arc<Counts>,
+    spans: (SdkTracerProvider, Arc<Counts>),
+    logs: Option<(SdkLoggerProvider, Arc<Counts>)>,
+    wanted: OtlpLogs,
+    clock: Arc<dyn Clock>,
 }
 
 impl Exporter {
-    /// Starts the pipeline. `endpoint` is the collector's base URL; over HTTP `/v1/traces` is added. `node` names
-    /// this instance. Must be called beside an async runtime (gRPC works on it), not on one (HTTP has a thread).
+    /// Starts what is configured; nothing without an endpoint. Over HTTP `/v1/traces` and `/v1/logs` are added to it.
+    /// Must be called beside an async runtime (gRPC works on it), not on one (HTTP has a thread).
     pub fn start(
-        endpoint: &str,
-        protocol: OtlpProtocol,
-        node: &str,
+        settings: &config::telemetry::Telemetry,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, ExporterBuildError> {
-        let endpoint = endpoint.trim_end_matches('/');
-        let builder = opentelemetry_otlp::SpanExporter::builder();
-        let exporter = match protocol {
-            OtlpProtocol::Http => builder
-                .with_http()
-                .with_endpoint(format!("{endpoint}/v1/traces"))
-                .with_timeout(EXPORT_TIMEOUT)
-                .build()?,
-            OtlpProtocol::Grpc => {
-                builder.with_tonic().with_endpoint(endpoint).with_timeout(EXPORT_TIMEOUT).build()?
-            }
-        };
-        let counts = Arc::new(Counts::default());
-        let counted = Counted { exporter, counts: Arc::clone(&counts), clock };
-        let batches = BatchConfigBuilder::default()
-            // room for what is counted already and not yet taken
-            .with_max_queue_size(QUEUE * 2)
-            .with_max_export_batch_size(BATCH)
-            .with_scheduled_delay(DELAY)
-            .build();
-        let batches = BatchSpanProcessor::builder(counted).with_batch_config(batches).build();
+    ) -> Result<Option<Self>, ExporterBuildError> {
+        let Some(endpoint) = &settings.otlp_endpoint else { return Ok(None) };
+        let endpoint = endpoint.as_str().trim_end_matches('/');
+        let protocol = settings.otlp_protocol;
         let resource = Resource::builder()
             .with_service_name("modgate")
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-            .with_attribute(KeyValue::new("service.instance.id", node.to_owned()))
+            .with_attribute(KeyValue::new("service.instance.id", settings.node.clone()))
             .build();
-        let provider = SdkTracerProvider::builder()
-            .with_id_generator(Ids::default())
-            .with_span_processor(Bounded { batches, counts: Arc::clone(&counts) })
-            .with_resource(resource)
-            .build();
-        Ok(Self { provider, counts })
+        let meter = || {
+            let counts = Arc::new(Counts::default());
+            (Meter { counts: Arc::clone(&counts), clock: Arc::clone(&clock) }, counts)
+        };
+        let wanted = settings.otlp_logs;
+        let logs = if wanted == OtlpLogs::Off {
+            None
+        } else {
+            let (meter, counts) = meter();
+            Some((logs::provider(endpoint, protocol, resource.clone(), meter)?, counts))
+        };
+        let (meter, counts) = meter();
+        let spans = (spans::provider(endpoint, protocol, resource, meter)?, counts);
+        Ok(Some(Self { spans, logs, wanted, clock }))
     }
 
     pub(in crate::telemetry) fn tracer(&self) -> SdkTracer {
-        self.provider.tracer("modgate")
+        self.spans.0.tracer("modgate")
     }
 
-    pub(in crate::telemetry) fn counts(&self) -> &Counts {
-        &self.counts
+    /// What makes log records of events, if they are wanted; `filter` are levels by target.
+    pub(in crate::telemetry) fn records<S>(
+        &self,
+        filter: &str,
+    ) -> Result<Option<Records<S>>, Box<dyn Error + Send + Sync>>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+    {
+        let provider = self.logs.as_ref().map(|(provider, _)| provider);
+        provider.map(|provider| logs::layer(provider, self.wanted, filter)).transpose()
     }
 
-    /// Sends what is left and ends the pipeline. Blocking, a few seconds at most.
+    /// What became of what, for each signal that is exported.
+    pub(in crate::telemetry) fn counts(&self) -> impl Iterator<Item = (Signal, &Counts)> {
+        let logs = self.logs.iter().map(|(_, counts)| (Signal::Logs, counts.as_ref()));
+        std::iter::once((Signal::Traces, self.spans.1.as_ref())).chain(logs)
+    }
+
+    /// Sends what is left and ends the pipelines. Blocking, a few seconds at most for both: checkpoints go first.
     pub fn shut_down(&self) {
-        if let Err(error) = self.provider.shutdown_with_timeout(EXPORT_TIMEOUT) {
+        let end = self.clock.instant() + EXPORT_TIMEOUT;
+        let left = || end.saturating_duration_since(self.clock.instant());
+        if let Some((provider, _)) = &self.logs
+            && let Err(error) = provider.shutdown_with_timeout(left())
+        {
+            tracing::warn!(%error, "log records for the collector were lost at the end");
+        }
+        if let Err(error) = self.spans.0.shutdown_with_timeout(left()) {
             tracing::warn!(%error, "spans were lost at the end");
         }
     }
@@ -238,11 +187,11 @@ impl Exporter {
 
 /// A collector that takes longer is treated as gone; the batch is lost, not the request.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Spans that may wait: some seconds of a busy gateway, and about 10 MB.
+/// Spans or records that may wait: some seconds of a busy gateway, and about 10 MB.
 pub(in crate::telemetry) const QUEUE: usize = 8192;
-/// Spans of one export.
+/// Spans or records of one export.
 const BATCH: usize = 512;
-/// How long a span waits for company.
+/// How long one waits for company.
 const DELAY: Duration = Duration::from_millis(500);
 /// Times of exports that are kept between two scrapes.
 const TIMES: usize = 256;

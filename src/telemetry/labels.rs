@@ -423,6 +423,8 @@ label! {
     Signal as "signal" {
         /// Spans.
         Traces = "traces",
+        /// Log records: checkpoints of the audit, and lines.
+        Logs = "logs",
     }
 }
 

@@ -226,11 +226,11 @@ catalogue! {
     gauge audit_witness_lag "modgate_audit_witness_lag_records": Gauges<()>;
     /// Traces, by whether they are exported.
     counter sampling "modgate_telemetry_sampling_total": Counters<(Sampling,)>;
-    /// Spans, by what became of them on their way to the collector; all 0 without one.
+    /// Spans and log records, by what became of them on their way to the collector; all 0 without one.
     counter telemetry_items "modgate_telemetry_items_total": Counters<(Signal, Exported)>;
-    /// Spans that wait for the collector.
+    /// Spans or log records that wait for the collector.
     gauge telemetry_queue "modgate_telemetry_queue_length": Gauges<(Signal,)>;
-    /// Spans that may wait; more are dropped and counted.
+    /// Spans or log records that may wait; more are dropped and counted.
     gauge telemetry_capacity "modgate_telemetry_queue_capacity": Gauges<(Signal,)>;
     /// Time of one export to the collector.
     histogram telemetry_export_seconds "modgate_telemetry_export_duration_seconds": Histograms<(Signal,)>, in SERVE;

@@ -199,6 +199,7 @@ const DOORS: &[(&str, Reach)] = &[
     ("opentelemetry", Reach::In(&["src/telemetry"])),
     ("opentelemetry_sdk", Reach::In(&["src/telemetry"])),
     ("opentelemetry_otlp", Reach::In(&["src/telemetry"])),
+    ("opentelemetry_appender_tracing", Reach::In(&["src/telemetry"])),
     ("metrics", Reach::In(&["src/telemetry"])),
     ("metrics_exporter_prometheus", Reach::In(&["src/telemetry"])),
     ("metrics_process", Reach::In(&["src/telemetry"])),

@@ -18,6 +18,7 @@ mod cluster;
 mod coalesce;
 mod commands;
 mod conditions;
+mod copies;
 mod corruption;
 mod directory;
 mod egress;
