@@ -18,7 +18,6 @@ use crate::telemetry::family::Gauges;
 use crate::telemetry::family::Histograms;
 use crate::telemetry::family::Registry;
 use crate::telemetry::labels::Answer;
-use crate::telemetry::labels::Attempt;
 use crate::telemetry::labels::AuditMode;
 use crate::telemetry::labels::AuditResult;
 use crate::telemetry::labels::AuthMethod;
@@ -26,7 +25,6 @@ use crate::telemetry::labels::AuthResult;
 use crate::telemetry::labels::CacheResult;
 use crate::telemetry::labels::Code;
 use crate::telemetry::labels::Decision;
-use crate::telemetry::labels::Direction;
 use crate::telemetry::labels::EvictionCause;
 use crate::telemetry::labels::Exported;
 use crate::telemetry::labels::FillResult;
@@ -38,10 +36,7 @@ use crate::telemetry::labels::KeyFetch;
 use crate::telemetry::labels::LdapLogin;
 use crate::telemetry::labels::Level;
 use crate::telemetry::labels::Lookup;
-use crate::telemetry::labels::News;
 use crate::telemetry::labels::Outcome;
-use crate::telemetry::labels::RedisGroup;
-use crate::telemetry::labels::RedisResult;
 use crate::telemetry::labels::Sampling;
 use crate::telemetry::labels::SecurityEvent;
 use crate::telemetry::labels::Signal;
@@ -57,10 +52,6 @@ use crate::telemetry::labels::policy::Memory;
 use crate::telemetry::labels::policy::PolicyReload;
 use crate::telemetry::labels::policy::ReloadSource;
 use crate::telemetry::labels::policy::RowKind;
-use crate::telemetry::labels::upstream::Circuit;
-use crate::telemetry::labels::upstream::FallBackReason;
-use crate::telemetry::labels::upstream::Phase;
-use crate::telemetry::labels::upstream::Retry;
 use crate::telemetry::page;
 use crate::telemetry::page::Page;
 use crate::telemetry::process;
@@ -110,13 +101,13 @@ macro_rules! catalogue {
         pub struct $holder { $(#[doc = $help] pub $field: $family,)+ }
 
         impl $holder {
-            fn register(on: &Registry<'_>, shared: &[(&'static str, String)]) -> Self {
+            pub(in crate::telemetry) fn register(on: &Registry<'_>, shared: &[(&'static str, String)]) -> Self {
                 $(<$family>::describe(on.recorder, $name, $help);)+
                 Self { $($field: <$family>::register(on, $name, shared, ladder!($($ladder)?)),)+ }
             }
         }
 
-        const $entries: &[Entry] = {
+        pub(in crate::telemetry::metrics) const $entries: &[Entry] = {
             const DIMENSION: Option<&str> = dimension!($($dimension)?);
             &[$(Entry {
                 name: $name,
@@ -148,6 +139,13 @@ macro_rules! ladder {
         Some($ladder)
     };
 }
+
+// below the macro, which they are written with
+mod redis;
+mod upstream;
+
+pub use crate::telemetry::metrics::redis::RedisMetrics;
+pub use crate::telemetry::metrics::upstream::UpstreamMetrics;
 
 catalogue! {
     /// Every metric that has no configured dimension.
@@ -255,48 +253,6 @@ catalogue! {
 }
 
 catalogue! {
-    /// The metrics of one upstream; the label `upstream` is its configured name.
-    UpstreamMetrics, UPSTREAM_ENTRIES by "upstream":
-    /// Attempts at an upstream, by what became of them.
-    counter attempts "modgate_upstream_requests_total": Counters<(Attempt,)>;
-    /// Time of an attempt at an upstream, to its first byte and to its last.
-    histogram seconds "modgate_upstream_request_duration_seconds": Histograms<(Phase,)>, in SERVE;
-    /// How often an attempt was repeated, by what became of the one before.
-    counter retries "modgate_upstream_retries_total": Counters<(Retry,)>;
-    /// How often the next upstream of a chain was asked after this one.
-    counter fallbacks "modgate_upstream_fallbacks_total": Counters<(FallBackReason,)>;
-    /// Whether an upstream answers, as far as requests and probes have shown.
-    gauge up "modgate_upstream_up": Gauges<()>;
-    /// When an upstream last gave verified content or said that it has none.
-    gauge last_success "modgate_upstream_last_success_timestamp_seconds": Gauges<()>;
-    /// How the breaker of an upstream stands: 1 for its state, 0 for the others.
-    gauge circuit "modgate_upstream_circuit_state": Gauges<(Circuit,)>;
-    /// Requests under way at an upstream.
-    gauge in_flight "modgate_upstream_requests_in_flight": Gauges<()>;
-    /// Requests that wait for their turn at an upstream.
-    gauge waiting "modgate_upstream_requests_waiting": Gauges<()>;
-    /// Requests refused because too many waited for an upstream, or for too long.
-    counter refused "modgate_upstream_refused_total": Counters<()>;
-}
-
-catalogue! {
-    /// The metrics of a Redis; they stand on the page only where one is configured.
-    RedisMetrics, REDIS_ENTRIES:
-    /// Commands, by what they do and what became of them.
-    counter commands "modgate_redis_commands_total": Counters<(RedisGroup, RedisResult)>;
-    /// Time of a command.
-    histogram seconds "modgate_redis_command_duration_seconds": Histograms<(RedisGroup,)>, in SERVE;
-    /// Whether there is a connection on which commands are tried.
-    gauge up "modgate_redis_up": Gauges<()>;
-    /// How often a connection was made, the first one included.
-    counter reconnects "modgate_redis_reconnects_total": Counters<()>;
-    /// News that nodes tell each other.
-    counter news "modgate_cluster_messages_total": Counters<(News, Direction)>;
-    /// How often news was missed, so that what it may have been about was distrusted.
-    counter gaps "modgate_cluster_gaps_total": Counters<()>;
-}
-
-catalogue! {
     /// Which build this is.
     BuildMetrics, BUILD_ENTRIES by "version":
     /// Always 1; the labels say which build this is.
@@ -305,7 +261,7 @@ catalogue! {
 
 /// The whole catalogue, for the page of metrics and for the contracts.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
-    let ours = ENTRIES.iter().chain(UPSTREAM_ENTRIES).chain(REDIS_ENTRIES);
+    let ours = ENTRIES.iter().chain(upstream::UPSTREAM_ENTRIES).chain(redis::REDIS_ENTRIES);
     ours.chain(BUILD_ENTRIES).chain(PAGE_ENTRIES)
 }
 
@@ -373,64 +329,4 @@ pub(in crate::telemetry) fn install(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_say_their_unit_and_help_is_a_sentence() {
-        for entry in entries() {
-            let ours = entry.name.starts_with("modgate_") || entry.name.starts_with("process_");
-            assert!(ours, "{}", entry.name);
-            assert_eq!(entry.kind == "counter", entry.name.ends_with("_total"), "{}", entry.name);
-            if entry.kind == "histogram" {
-                let unit = entry.name.ends_with("_seconds") || entry.name.ends_with("_bytes");
-                assert!(unit && entry.ladder.is_some(), "{}", entry.name);
-            }
-            assert!(entry.help.trim().ends_with('.'), "{}", entry.name);
-        }
-    }
-
-    #[test]
-    fn every_series_is_on_the_page_from_the_first_scrape() {
-        let (_, _, page) = install(&["athens".to_owned()]).unwrap();
-        let page = page.render(page::Format::Text);
-        let optional = |entry: &Entry| REDIS_ENTRIES.iter().any(|one| one.name == entry.name);
-        let always = entries().filter(|entry| !optional(entry));
-        for entry in always.filter(|entry| entry.kind != "histogram") {
-            assert!(page.contains(entry.name), "{}", entry.name);
-        }
-        assert!(
-            page.contains("modgate_upstream_requests_total{upstream=\"athens\",result=\"dns\"} 0")
-        );
-        assert!(!page.contains("quantile="));
-    }
-
-    /// Four upstreams are an ordinary deployment; as many as are named at all are the ceiling.
-    #[test]
-    fn the_page_keeps_its_budget_and_the_catalogue_counts_its_lines() {
-        let names: Vec<_> = (0..40).map(|number| format!("upstream-{number}")).collect();
-        for (count, budget) in [(4, 5000), (40, 20_000)] {
-            let (_, _, page) = install(names.get(..count).unwrap()).unwrap();
-            let _redis = page.redis();
-            let page = page.render(page::Format::Text);
-            let lines: Vec<_> =
-                page.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-            assert!(lines.len() <= budget, "{count} upstreams: {} lines", lines.len());
-            let named = count.min(NAMES_LIMIT + 1);
-            for entry in entries() {
-                let ours = |line: &&&str| {
-                    let name = line.split(['{', ' ']).next().unwrap_or_default();
-                    let part = name.strip_prefix(entry.name);
-                    part.is_some_and(|rest| ["", "_bucket", "_sum", "_count"].contains(&rest))
-                };
-                let dimension = if entry.dimension == Some("upstream") { named } else { 1 };
-                assert_eq!(
-                    lines.iter().filter(ours).count(),
-                    entry.lines(dimension),
-                    "{}",
-                    entry.name
-                );
-            }
-        }
-    }
-}
+mod tests;

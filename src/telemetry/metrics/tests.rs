@@ -1,0 +1,54 @@
+//! The catalogue against the page: names, units, births, and how many lines it takes.
+
+use super::*;
+
+#[test]
+fn names_say_their_unit_and_help_is_a_sentence() {
+    for entry in entries() {
+        let ours = entry.name.starts_with("modgate_") || entry.name.starts_with("process_");
+        assert!(ours, "{}", entry.name);
+        assert_eq!(entry.kind == "counter", entry.name.ends_with("_total"), "{}", entry.name);
+        if entry.kind == "histogram" {
+            let unit = entry.name.ends_with("_seconds") || entry.name.ends_with("_bytes");
+            assert!(unit && entry.ladder.is_some(), "{}", entry.name);
+        }
+        assert!(entry.help.trim().ends_with('.'), "{}", entry.name);
+    }
+}
+
+#[test]
+fn every_series_is_on_the_page_from_the_first_scrape() {
+    let (_, _, page) = install(&["athens".to_owned()]).unwrap();
+    let page = page.render(page::Format::Text);
+    let optional = |entry: &Entry| redis::REDIS_ENTRIES.iter().any(|one| one.name == entry.name);
+    let always = entries().filter(|entry| !optional(entry));
+    for entry in always.filter(|entry| entry.kind != "histogram") {
+        assert!(page.contains(entry.name), "{}", entry.name);
+    }
+    assert!(page.contains("modgate_upstream_requests_total{upstream=\"athens\",result=\"dns\"} 0"));
+    assert!(!page.contains("quantile="));
+}
+
+/// Four upstreams are an ordinary deployment; as many as are named at all are the ceiling.
+#[test]
+fn the_page_keeps_its_budget_and_the_catalogue_counts_its_lines() {
+    let names: Vec<_> = (0..40).map(|number| format!("upstream-{number}")).collect();
+    for (count, budget) in [(4, 5000), (40, 20_000)] {
+        let (_, _, page) = install(names.get(..count).unwrap()).unwrap();
+        let _redis = page.redis();
+        let page = page.render(page::Format::Text);
+        let lines: Vec<_> =
+            page.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+        assert!(lines.len() <= budget, "{count} upstreams: {} lines", lines.len());
+        let named = count.min(NAMES_LIMIT + 1);
+        for entry in entries() {
+            let ours = |line: &&&str| {
+                let name = line.split(['{', ' ']).next().unwrap_or_default();
+                let part = name.strip_prefix(entry.name);
+                part.is_some_and(|rest| ["", "_bucket", "_sum", "_count"].contains(&rest))
+            };
+            let dimension = if entry.dimension == Some("upstream") { named } else { 1 };
+            assert_eq!(lines.iter().filter(ours).count(), entry.lines(dimension), "{}", entry.name);
+        }
+    }
+}
