@@ -72,6 +72,7 @@ use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::SecurityEvent;
 use crate::telemetry::labels::policy::RowKind;
+use crate::telemetry::labels::service::Check;
 use crate::telemetry::observed::Observed;
 use crate::telemetry::record::Facts;
 use crate::telemetry::record::Record;
@@ -420,7 +421,10 @@ impl Gateway {
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         metrics.audit_queue.set((), self.accounts.waiting() as f64);
         self.telemetry.page().policy_is(self.policy_revision());
-        metrics.ready.set((), if self.readiness().is_ok() { 1.0 } else { 0.0 });
+        let told = |is_well| if is_well { 1.0 } else { 0.0 };
+        metrics.ready.set((), told(self.readiness().is_ok()));
+        metrics.ready_check.set((Check::Policy,), told(self.policy.is_in_force()));
+        metrics.ready_check.set((Check::Audit,), told(self.accounts.readiness().is_ok()));
     }
 
     /// Whether requests are answered, and if not, why.

@@ -47,8 +47,10 @@ use crate::telemetry::happening::Happening;
 use crate::telemetry::labels::Attempt;
 use crate::telemetry::labels::Exported;
 use crate::telemetry::labels::Sampling;
+use crate::telemetry::labels::service::Service;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::RedisMetrics;
+use crate::telemetry::metrics::ServiceMetrics;
 use crate::telemetry::metrics::UpstreamMetrics;
 use crate::telemetry::page::Page;
 use crate::telemetry::record::Record;
@@ -115,6 +117,11 @@ impl Telemetry {
     /// The metrics of a Redis, which stand on the page from the first call on.
     pub fn redis(&self) -> &RedisMetrics {
         self.redis.get_or_init(|| self.page.redis())
+    }
+
+    /// The metrics of a service, which stand on the page from its beginning on.
+    pub fn service(&self, service: Service) -> ServiceMetrics {
+        self.page.service(service)
     }
 
     /// Says who hears of what happens from now on; the first one who does stays.

@@ -32,6 +32,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::happening::Happening;
 use crate::telemetry::happening::What;
 use crate::telemetry::labels::KeyFetch;
+use crate::telemetry::labels::service::Service;
 
 /// The keys of one issuer.
 #[derive(Debug)]
@@ -205,7 +206,7 @@ impl Discovered {
             tasks,
         }));
         let service = keys.clone();
-        let _service = keys.0.tasks.run("key sets", async move {
+        keys.0.tasks.serve(Service::JwksRefresh, async move {
             while !stop.is_cancelled() {
                 service.refresh().await;
                 let _woken = tokio::time::timeout(service.pause(), stop.cancelled()).await;

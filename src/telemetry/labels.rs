@@ -59,6 +59,7 @@ impl Label for Endpoint {
 
 pub mod audit;
 pub mod policy;
+pub mod service;
 
 label! {
     /// The status of an answer.

@@ -33,6 +33,7 @@ use crate::telemetry::labels::HttpVersion;
 use crate::telemetry::labels::Integrity;
 use crate::telemetry::labels::JobState;
 use crate::telemetry::labels::KeyFetch;
+use crate::telemetry::labels::Label as _;
 use crate::telemetry::labels::LdapLogin;
 use crate::telemetry::labels::Level;
 use crate::telemetry::labels::Lookup;
@@ -44,6 +45,7 @@ use crate::telemetry::labels::Sink;
 use crate::telemetry::labels::Tier;
 use crate::telemetry::labels::TierOperation;
 use crate::telemetry::labels::TierResult;
+use crate::telemetry::labels::audit::Checkpointed;
 use crate::telemetry::labels::audit::Witnessed;
 use crate::telemetry::labels::policy::Candidate;
 use crate::telemetry::labels::policy::DecisionReason;
@@ -52,6 +54,9 @@ use crate::telemetry::labels::policy::Memory;
 use crate::telemetry::labels::policy::PolicyReload;
 use crate::telemetry::labels::policy::ReloadSource;
 use crate::telemetry::labels::policy::RowKind;
+use crate::telemetry::labels::service::Check;
+use crate::telemetry::labels::service::Insecure;
+use crate::telemetry::labels::service::Service;
 use crate::telemetry::page;
 use crate::telemetry::page::Page;
 use crate::telemetry::process;
@@ -142,9 +147,12 @@ macro_rules! ladder {
 
 // below the macro, which they are written with
 mod redis;
+mod service;
 mod upstream;
 
 pub use crate::telemetry::metrics::redis::RedisMetrics;
+pub use crate::telemetry::metrics::service::ConfigMetrics;
+pub use crate::telemetry::metrics::service::ServiceMetrics;
 pub use crate::telemetry::metrics::upstream::UpstreamMetrics;
 
 catalogue! {
@@ -218,6 +226,8 @@ catalogue! {
     histogram audit_write_seconds "modgate_audit_write_duration_seconds": Histograms<(AuditMode,)>, in DECIDE;
     /// When the audit was last signed, in seconds since 1970.
     gauge audit_checkpoint "modgate_audit_last_checkpoint_timestamp_seconds": Gauges<()>;
+    /// Checkpoints of this node's audit: those that were signed and kept, and directories that could not keep one.
+    counter audit_checkpoints "modgate_audit_checkpoints_total": Counters<(Checkpointed,)>;
     /// Steps of other nodes' logs, by what this node as their witness made of them.
     counter audit_witnessed "modgate_audit_witnessed_total": Counters<(Witnessed,)>;
     /// Records that are signed but that no other node has signed yet; those told so far if nobody ever did.
@@ -248,6 +258,10 @@ catalogue! {
     counter authz_cache "modgate_authz_cache_requests_total": Counters<(Memory,)>;
     /// Whether the gateway is ready to serve.
     gauge ready "modgate_ready": Gauges<()>;
+    /// What must be well for that: 1 if it is.
+    gauge ready_check "modgate_ready_check": Gauges<(Check,)>;
+    /// 1 while a setting is on whose own name warns of it.
+    gauge insecure_setting "modgate_insecure_setting": Gauges<(Insecure,)>;
     /// Panics caught in tasks and threads.
     counter panics "modgate_panics_total": Counters<()>;
 }
@@ -262,6 +276,7 @@ catalogue! {
 /// The whole catalogue, for the page of metrics and for the contracts.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
     let ours = ENTRIES.iter().chain(upstream::UPSTREAM_ENTRIES).chain(redis::REDIS_ENTRIES);
+    let ours = ours.chain(service::SERVICE_ENTRIES).chain(service::CONFIG_ENTRIES);
     ours.chain(BUILD_ENTRIES).chain(PAGE_ENTRIES)
 }
 
@@ -289,10 +304,24 @@ const NAMES_LIMIT: usize = 32;
 const OTHER: &str = "_other";
 
 impl Page {
+    fn registry(&self) -> Registry<'_> {
+        Registry { recorder: self.recorder.as_ref(), exemplars: &self.exemplars }
+    }
+
     /// Registers what is a Redis'.
     pub(in crate::telemetry) fn redis(&self) -> RedisMetrics {
-        let on = Registry { recorder: self.recorder.as_ref(), exemplars: &self.exemplars };
-        RedisMetrics::register(&on, &[])
+        RedisMetrics::register(&self.registry(), &[])
+    }
+
+    /// Registers what is a service's.
+    pub(in crate::telemetry) fn service(&self, service: Service) -> ServiceMetrics {
+        ServiceMetrics::register(&self.registry(), &[("task", service.text().to_owned())])
+    }
+
+    /// Says by which settings the gateway runs, as a digest of them.
+    pub fn configured(&self, revision: &str) {
+        let labels = [("revision", revision.to_owned())];
+        ConfigMetrics::register(&self.registry(), &labels).info.set((), 1.0);
     }
 }
 

@@ -20,6 +20,7 @@ mod commands;
 mod conditions;
 mod copies;
 mod corruption;
+mod counted;
 mod directory;
 mod egress;
 mod fallback;

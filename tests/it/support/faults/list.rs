@@ -35,6 +35,7 @@ pub(crate) fn all() -> Vec<Fault> {
         judges(),
         callers(),
         policies(),
+        nodes(),
         house(),
         machine::process(),
         machine::ends(),
@@ -263,23 +264,27 @@ fn callers() -> Vec<Fault> {
 
 /// What becomes of policies.
 fn policies() -> Vec<Fault> {
-    vec![
-        Fault {
-            what: "policy file broken",
-            form: Form::Short,
-            inject: |world| {
-                let file = world.policy.path().join("rules/90-security.csv");
-                std::fs::copy(&file, world.policy.path().join("kept")).unwrap();
-                std::fs::write(file, "p, this is no row\n").unwrap();
-                let _said = world.gateway().ops_call("POST", "/policy/reload");
-            },
-            heal: |world| {
-                let file = world.policy.path().join("rules/90-security.csv");
-                std::fs::rename(world.policy.path().join("kept"), file).unwrap();
-                let _said = world.gateway().ops_call("POST", "/policy/reload");
-            },
-            alerts: &[("ModgatePolicyReloadFailed", "")],
+    vec![Fault {
+        what: "policy file broken",
+        form: Form::Short,
+        inject: |world| {
+            let file = world.policy.path().join("rules/90-security.csv");
+            std::fs::copy(&file, world.policy.path().join("kept")).unwrap();
+            std::fs::write(file, "p, this is no row\n").unwrap();
+            let _said = world.gateway().ops_call("POST", "/policy/reload");
         },
+        heal: |world| {
+            let file = world.policy.path().join("rules/90-security.csv");
+            std::fs::rename(world.policy.path().join("kept"), file).unwrap();
+            let _said = world.gateway().ops_call("POST", "/policy/reload");
+        },
+        alerts: &[("ModgatePolicyReloadFailed", "")],
+    }]
+}
+
+/// What another node does.
+fn nodes() -> Vec<Fault> {
+    vec![
         Fault {
             what: "another node has another policy",
             form: Form::Long,
@@ -291,19 +296,36 @@ fn policies() -> Vec<Fault> {
                 let mut rows = std::fs::read_to_string(&file).unwrap();
                 rows.push_str("p, other, any:authenticated, example.com/other, *, *, deny\n");
                 std::fs::write(file, rows).unwrap();
-                let settings = format!("[policy]\ndir = \"{}\"\n", policy.display());
-                let other = Setup::over(&world.to_upstream.url()).with(&settings).start();
-                let targets = [("gate", world.gateway().ops), ("other", other.ops)];
-                world.monitoring.targets(&targets);
-                world.other = Some(other);
+                beside(world, &format!("[policy]\ndir = \"{}\"\n", policy.display()));
             },
-            heal: |world| {
-                world.monitoring.targets(&[("gate", world.gateway().ops)]);
-                world.other = None;
-            },
+            heal: alone,
             alerts: &[("ModgatePolicyDrift", "")],
         },
+        Fault {
+            what: "a node sends passwords in clear",
+            form: Form::Long,
+            inject: |world| {
+                let server = format!("\"ldap://localhost:{}\"", world.slapd.plain_port());
+                let settings = world.slapd.settings_for(&server, "insecure_plaintext = true");
+                beside(world, &settings.replace("ca_file", "#"));
+            },
+            heal: alone,
+            alerts: &[("ModgateInsecureSetting", "")],
+        },
     ]
+}
+
+/// Starts another gateway, which is scraped too.
+fn beside(world: &mut World, settings: &str) {
+    let other = Setup::over(&world.to_upstream.url()).with(settings).start();
+    world.monitoring.targets(&[("gate", world.gateway().ops), ("other", other.ops)]);
+    world.other = Some(other);
+}
+
+/// Ends it.
+fn alone(world: &mut World) {
+    world.monitoring.targets(&[("gate", world.gateway().ops)]);
+    world.other = None;
 }
 
 /// What happens in the house.
