@@ -11,10 +11,10 @@
 
 mod connection;
 mod groups;
+mod tls;
 mod waiting;
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -29,11 +29,6 @@ use ldap3::Scope;
 use ldap3::SearchEntry;
 use ldap3::dn_escape;
 use ldap3::ldap_escape;
-use rustls::ClientConfig;
-use rustls::RootCertStore;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 use tracing::Span;
@@ -58,6 +53,7 @@ use crate::identity::ldap::connection::Bound;
 use crate::identity::ldap::connection::Lost;
 use crate::identity::ldap::connection::Pool;
 use crate::identity::ldap::groups::Reached;
+use crate::identity::ldap::tls::client_tls;
 use crate::identity::ldap::waiting::Waiting;
 use crate::identity::remembered::Fingerprint;
 use crate::identity::remembered::NoRandomness;
@@ -452,25 +448,6 @@ fn closed(gate: Gate, user: &str) -> IdentityError {
 
 fn unavailable(detail: String) -> IdentityError {
     IdentityError::Unavailable { method: AuthMethod::Ldap, detail }
-}
-
-/// Trusts the authorities of a file and nobody else.
-fn client_tls(path: &Path) -> Result<ClientConfig, LdapError> {
-    let failed = |why: String| LdapError::Authorities(path.display().to_string(), why);
-    let mut roots = RootCertStore::empty();
-    let found = CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?;
-    for certificate in found {
-        let certificate = certificate.map_err(|error| failed(error.to_string()))?;
-        roots.add(certificate).map_err(|error| failed(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(failed("it holds no certificate".to_owned()));
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
 }
 
 /// Logins at once: a directory is shared with others.
