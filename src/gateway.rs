@@ -411,7 +411,7 @@ impl Gateway {
     pub fn report(&self) {
         let metrics = self.telemetry.metrics();
         self.fetcher.report();
-        self.identity.forget();
+        self.identity.report();
         let (rules, roles) = self.policy.rules();
         for (kind, count) in [(RowKind::Rule, rules), (RowKind::Role, roles)] {
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]

@@ -47,7 +47,10 @@ use crate::telemetry::happening::Happening;
 use crate::telemetry::labels::Attempt;
 use crate::telemetry::labels::Exported;
 use crate::telemetry::labels::Sampling;
+use crate::telemetry::labels::identity::KeyRefresh;
 use crate::telemetry::labels::service::Service;
+use crate::telemetry::metrics::IssuerMetrics;
+use crate::telemetry::metrics::LdapMetrics;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::RedisMetrics;
 use crate::telemetry::metrics::ServiceMetrics;
@@ -117,6 +120,27 @@ impl Telemetry {
     /// The metrics of a Redis, which stand on the page from the first call on.
     pub fn redis(&self) -> &RedisMetrics {
         self.redis.get_or_init(|| self.page.redis())
+    }
+
+    /// The metrics of a directory server, which stand on the page from the first call on.
+    pub fn ldap(&self, server: &str) -> LdapMetrics {
+        let metrics = self.page.ldap(server);
+        metrics.up.set((), 1.0);
+        metrics
+    }
+
+    /// The metrics of an issuer of tokens, which stand on the page from the first call on.
+    pub fn issuer(&self, name: &str) -> IssuerMetrics {
+        self.page.issuer(name)
+    }
+
+    /// Notes that usable keys of an issuer were found, and how many.
+    pub fn found_keys(&self, issuer: &IssuerMetrics, count: usize) {
+        issuer.refreshes.count((KeyRefresh::Success,));
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        issuer.keys.set((), count as f64);
+        #[expect(clippy::cast_precision_loss, reason = "seconds of this century")]
+        issuer.last_success.set((), self.clock.unix_seconds() as f64);
     }
 
     /// The metrics of a service, which stand on the page from its beginning on.

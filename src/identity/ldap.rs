@@ -45,6 +45,7 @@ use crate::identity::IdentityError;
 use crate::identity::attempts::Attempts;
 use crate::identity::attempts::Gate;
 use crate::identity::attempts::Lock;
+use crate::identity::attempts::Locked;
 use crate::identity::authenticator::Authenticator;
 use crate::identity::caller::Caller;
 use crate::identity::caller::encode_name;
@@ -66,6 +67,8 @@ use crate::telemetry::happening::What;
 use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
 use crate::telemetry::labels::LdapLogin;
+use crate::telemetry::labels::identity::Held;
+use crate::telemetry::labels::identity::Recall;
 use crate::telemetry::record::Tried;
 
 /// Why a directory cannot be set up.
@@ -162,7 +165,12 @@ impl Ldap {
             .servers
             .iter()
             .map(|url| Server {
-                pool: Pool::new(url.clone(), settings.protection, tls.clone(), settings.times),
+                pool: Pool::new(
+                    url.clone(),
+                    (settings.protection, tls.clone()),
+                    settings.times,
+                    &tasks,
+                ),
                 breaker: Breaker::new(BREAKER, Arc::new(SystemClock)),
                 told: Mutex::new(Condition::Closed),
             })
@@ -210,8 +218,10 @@ impl Ldap {
         let count = |login| self.directory.tasks.telemetry().metrics().ldap_logins.count((login,));
         if let Some(outcome) = self.directory.remembered.look(&fingerprint) {
             count(LdapLogin::Remembered);
+            self.directory.recall(Recall::Hit);
             return outcome;
         }
+        self.directory.recall(Recall::Miss);
         let attempts = &self.directory.attempts;
         let gate = attempts.gate(source, user, Instant::now());
         if gate != Gate::Open {
@@ -250,6 +260,7 @@ impl Ldap {
                 let known = stale
                     .and_then(|stale| self.directory.remembered.look_back(&fingerprint, stale));
                 if let Some(caller) = known {
+                    self.directory.recall(Recall::Stale);
                     return Ok(Arc::new(caller.stale()));
                 }
             }
@@ -284,6 +295,7 @@ impl Directory {
                 Ok(_) => attempt.end(Verdict::Well),
                 Err(_) => drop(attempt),
             }
+            server.pool.answered(&asked);
             server.tell(&self.settings.name, &self.tasks);
             match asked {
                 Ok(said) => {
@@ -296,6 +308,10 @@ impl Directory {
         Err(unavailable(last))
     }
 
+    fn recall(&self, recall: Recall) {
+        self.tasks.telemetry().metrics().auth_cache.count((Held::LdapBind, recall));
+    }
+
     /// Tells that another server answers than did before.
     fn tell_answering(&self, place: usize, server: &Server) {
         if self.answering.swap(place, Ordering::Relaxed) != place {
@@ -306,6 +322,7 @@ impl Directory {
     }
 
     fn tell_locked(&self, lock: Lock, who: Option<Tried>, source: IpAddr) {
+        self.tasks.telemetry().metrics().auth_lockouts.count((lock.scope(),));
         let what = Happening::new(What::LockedOut, format!("directory {}", self.settings.name));
         let what = what.of(who, source).because(match lock {
             Lock::Pair(pause) => format!("the name, from this source, for {} s", pause.as_secs()),
@@ -411,6 +428,10 @@ impl Authenticator for Ldap {
             Credentials::Password { user, .. } => self.own_name(user).is_some(),
             Credentials::None | Credentials::GatewayToken(_) | Credentials::Jwt(_) => false,
         }
+    }
+
+    fn locked(&self) -> Locked {
+        self.directory.attempts.locked(Instant::now())
     }
 
     fn authenticate<'a>(

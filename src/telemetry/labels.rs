@@ -58,6 +58,7 @@ impl Label for Endpoint {
 }
 
 pub mod audit;
+pub mod identity;
 pub mod policy;
 pub mod service;
 
@@ -267,16 +268,6 @@ label! {
         Locked = "locked",
         /// No server could be asked.
         Unavailable = "unavailable",
-    }
-}
-
-label! {
-    /// What became of a fetch of an issuer's keys.
-    KeyFetch as "result" {
-        /// A usable set came.
-        Good = "good",
-        /// None did; the last good one stays.
-        Failed = "failed",
     }
 }
 

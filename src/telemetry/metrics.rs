@@ -1,6 +1,7 @@
 //! The catalogue: the only place where a metric is named. Its doc comment is the HELP text on the page.
 
 use std::sync::Arc;
+use std::sync::PoisonError;
 
 use metrics_exporter_prometheus::BuildError;
 use metrics_exporter_prometheus::Matcher;
@@ -32,7 +33,6 @@ use crate::telemetry::labels::Handshake;
 use crate::telemetry::labels::HttpVersion;
 use crate::telemetry::labels::Integrity;
 use crate::telemetry::labels::JobState;
-use crate::telemetry::labels::KeyFetch;
 use crate::telemetry::labels::Label as _;
 use crate::telemetry::labels::LdapLogin;
 use crate::telemetry::labels::Level;
@@ -47,6 +47,9 @@ use crate::telemetry::labels::TierOperation;
 use crate::telemetry::labels::TierResult;
 use crate::telemetry::labels::audit::Checkpointed;
 use crate::telemetry::labels::audit::Witnessed;
+use crate::telemetry::labels::identity::Held;
+use crate::telemetry::labels::identity::LockScope;
+use crate::telemetry::labels::identity::Recall;
 use crate::telemetry::labels::policy::Candidate;
 use crate::telemetry::labels::policy::DecisionReason;
 use crate::telemetry::labels::policy::InForce;
@@ -146,10 +149,13 @@ macro_rules! ladder {
 }
 
 // below the macro, which they are written with
+mod identity;
 mod redis;
 mod service;
 mod upstream;
 
+pub use crate::telemetry::metrics::identity::IssuerMetrics;
+pub use crate::telemetry::metrics::identity::LdapMetrics;
 pub use crate::telemetry::metrics::redis::RedisMetrics;
 pub use crate::telemetry::metrics::service::ConfigMetrics;
 pub use crate::telemetry::metrics::service::ServiceMetrics;
@@ -196,8 +202,12 @@ catalogue! {
     histogram auth_seconds "modgate_auth_duration_seconds": Histograms<(AuthMethod,)>, in DECIDE;
     /// Names and passwords, by what became of them.
     counter ldap_logins "modgate_ldap_logins_total": Counters<(LdapLogin,)>;
-    /// Fetches of issuers' keys.
-    counter jwks_fetches "modgate_jwks_fetches_total": Counters<(KeyFetch,)>;
+    /// What is remembered of callers, by whether it was when it was needed.
+    counter auth_cache "modgate_auth_cache_requests_total": Counters<(Held, Recall)>;
+    /// Names and sources that were locked after wrong passwords.
+    counter auth_lockouts "modgate_auth_lockouts_total": Counters<(LockScope,)>;
+    /// Names and sources that are locked.
+    gauge auth_locked "modgate_auth_locked": Gauges<(LockScope,)>;
     /// Decisions of the policy.
     counter authz_decisions "modgate_authz_decisions_total": Counters<(Decision, DecisionReason)>;
     /// Time to decide.
@@ -276,6 +286,7 @@ catalogue! {
 /// The whole catalogue, for the page of metrics and for the contracts.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
     let ours = ENTRIES.iter().chain(upstream::UPSTREAM_ENTRIES).chain(redis::REDIS_ENTRIES);
+    let ours = ours.chain(identity::LDAP_ENTRIES).chain(identity::ISSUER_ENTRIES);
     let ours = ours.chain(service::SERVICE_ENTRIES).chain(service::CONFIG_ENTRIES);
     ours.chain(BUILD_ENTRIES).chain(PAGE_ENTRIES)
 }
@@ -318,6 +329,26 @@ impl Page {
         ServiceMetrics::register(&self.registry(), &[("task", service.text().to_owned())])
     }
 
+    /// Registers what is a directory server's.
+    pub(in crate::telemetry) fn ldap(&self, server: &str) -> LdapMetrics {
+        LdapMetrics::register(&self.registry(), &[("server", self.shown("server", server))])
+    }
+
+    /// Registers what is an issuer's.
+    pub(in crate::telemetry) fn issuer(&self, name: &str) -> IssuerMetrics {
+        IssuerMetrics::register(&self.registry(), &[("issuer", self.shown("issuer", name))])
+    }
+
+    /// A configured name as a label has it: the first of a kind are named, the rest share one.
+    fn shown(&self, kind: &'static str, name: &str) -> String {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = named.entry(kind).or_default();
+        if known.len() < NAMES_LIMIT {
+            known.insert(name.to_owned());
+        }
+        if known.contains(name) { name.to_owned() } else { OTHER.to_owned() }
+    }
+
     /// Says by which settings the gateway runs, as a digest of them.
     pub fn configured(&self, revision: &str) {
         let labels = [("revision", revision.to_owned())];
@@ -353,7 +384,14 @@ pub(in crate::telemetry) fn install(
         })
         .collect();
     let (handle, recorder) = (recorder.handle(), Arc::new(recorder));
-    let page = Page { handle, recorder, process, exemplars, policy: Arc::default() };
+    let page = Page {
+        handle,
+        recorder,
+        process,
+        exemplars,
+        policy: Arc::default(),
+        named: Arc::default(),
+    };
     Ok((metrics, each, page))
 }
 

@@ -1,8 +1,10 @@
 //! Numbers of the page of metrics that somebody on call looks at first: each is provoked, and seen to move.
 
 use crate::ldap::copy_policy;
+use crate::support::faults::list::by_another_key;
 use crate::support::gateway::Gateway;
 use crate::support::gateway::Setup;
+use crate::support::issuer::Issuer;
 use crate::support::slapd::People;
 use crate::support::slapd::Slapd;
 use crate::support::tree::Tree;
@@ -95,4 +97,85 @@ fn passwords_that_travel_in_clear_are_on_the_page() {
             ("modgate_insecure_setting{setting=\"insecure_anywhere\"}", 0.0),
         ],
     );
+}
+
+#[test]
+fn a_directory_is_counted_by_operation_and_so_are_names_that_are_locked() {
+    let mut slapd = Slapd::with(&People::new().person("alice"));
+    let (_tree, gateway) = world(&slapd.settings(""));
+    let server = format!("server=\"ldaps://localhost:{}\"", slapd.tls_port());
+    let operations = |operation: &str, result: &str| {
+        let labels = format!("{{{server},operation=\"{operation}\",result=\"{result}\"}}");
+        gateway.metric(&format!("modgate_ldap_operations_total{labels}"))
+    };
+    let ask = |password: &str| gateway.stranger().basic("alice", password).get("/-/whoami").status;
+    assert_eq!((ask("alice-pw"), ask("alice-pw")), (200, 200));
+    for operation in ["connect", "bind", "search"] {
+        assert!(operations(operation, "success") > 0.5, "{operation}");
+        let seconds = format!(
+            "modgate_ldap_operation_duration_seconds_count{{{server},operation=\"{operation}\"}}"
+        );
+        assert!(gateway.metric(&seconds) > 0.5, "{operation}");
+    }
+    let remembered = "modgate_auth_cache_requests_total{cache=\"ldap_bind\",result=";
+    reads(
+        &gateway,
+        &[
+            (&format!("modgate_ldap_up{{{server}}}"), 1.0),
+            (&format!("modgate_ldap_connections{{{server},state=\"idle\"}}"), 1.0),
+            (&format!("modgate_ldap_connections{{{server},state=\"busy\"}}"), 0.0),
+            (&format!("{remembered}\"hit\"}}"), 1.0),
+            (&format!("{remembered}\"miss\"}}"), 1.0),
+            ("modgate_auth_locked{scope=\"user\"}", 0.0),
+        ],
+    );
+    for guess in 0..3 {
+        assert_eq!(ask(&format!("guess{guess}")), 401);
+    }
+    assert!((operations("bind", "invalid_credentials") - 3.0).abs() < 0.01);
+    reads(&gateway, &[("modgate_auth_lockouts_total{scope=\"user\"}", 1.0)]);
+    // a lock is short at first: each longer one is looked for until it is seen
+    until("a name is locked now", || {
+        ask(&format!("guess{}", gateway.metric_sum("modgate_http_requests_total")));
+        gateway.metric("modgate_auth_locked{scope=\"user\"}") > 0.5
+    });
+    slapd.stop();
+    assert_eq!(gateway.stranger().basic("bob", "bob-pw").get("/-/whoami").status, 503);
+    assert!(operations("connect", "connect") > 0.5);
+    reads(&gateway, &[(&format!("modgate_ldap_up{{{server}}}"), 0.0)]);
+}
+
+#[test]
+fn an_issuers_keys_are_counted_and_dated() {
+    let mut issuer = Issuer::start("ES256");
+    let (_tree, gateway) = world(&issuer.settings("keys_cooldown = \"1s\"\n"));
+    let token = issuer.token();
+    let ask = |token: &str| gateway.stranger().bearer(token).get("/-/whoami").status;
+    until("the token is good", || ask(&token) == 200);
+    let before =
+        gateway.metric("modgate_auth_cache_requests_total{cache=\"token\",result=\"hit\"}");
+    assert_eq!(ask(&token), 200);
+    let labels = "{issuer=\"corp\"";
+    let hits = "modgate_auth_cache_requests_total{cache=\"token\",result=\"hit\"}";
+    reads(&gateway, &[(hits, before + 1.0)]);
+    assert!(gateway.metric(&format!("modgate_jwks_keys{labels}}}")) > 0.5);
+    let since = gateway.metric(&format!("modgate_jwks_last_success_timestamp_seconds{labels}}}"));
+    let started = gateway.metric("process_start_time_seconds");
+    assert!((since - started).abs() < 60.0, "{since} {started}");
+    assert!(
+        gateway.metric("modgate_auth_cache_requests_total{cache=\"jwks\",result=\"hit\"}") > 0.5
+    );
+    let refreshes = |result: &str| {
+        gateway.metric(&format!("modgate_jwks_refreshes_total{labels},result=\"{result}\"}}"))
+    };
+    assert!(refreshes("success") > 0.5 && refreshes("connect") < 0.5);
+    issuer.stop();
+    let unknown = by_another_key(&token, 1);
+    until("a look that failed", || {
+        assert_eq!(ask(&unknown), 401);
+        refreshes("connect") > 0.5
+    });
+    let missed =
+        gateway.metric("modgate_auth_cache_requests_total{cache=\"jwks\",result=\"miss\"}");
+    assert!(missed > 0.5);
 }

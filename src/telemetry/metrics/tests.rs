@@ -20,7 +20,13 @@ fn names_say_their_unit_and_help_is_a_sentence() {
 fn every_series_is_on_the_page_from_the_first_scrape() {
     let (_, _, page) = install(&["athens".to_owned()]).unwrap();
     let page = page.render(page::Format::Text);
-    let needed_by = [redis::REDIS_ENTRIES, service::SERVICE_ENTRIES, service::CONFIG_ENTRIES];
+    let needed_by = [
+        redis::REDIS_ENTRIES,
+        identity::LDAP_ENTRIES,
+        identity::ISSUER_ENTRIES,
+        service::SERVICE_ENTRIES,
+        service::CONFIG_ENTRIES,
+    ];
     let optional =
         |entry: &Entry| needed_by.iter().copied().flatten().any(|one| one.name == entry.name);
     let always = entries().filter(|entry| !optional(entry));
@@ -31,27 +37,37 @@ fn every_series_is_on_the_page_from_the_first_scrape() {
     assert!(!page.contains("quantile="));
 }
 
-/// Four upstreams are an ordinary deployment; as many as are named at all are the ceiling.
+/// Four upstreams, two directory servers and two issuers are an ordinary deployment; as many as are named at all are the
+/// ceiling.
 #[test]
 fn the_page_keeps_its_budget_and_the_catalogue_counts_its_lines() {
     let names: Vec<_> = (0..40).map(|number| format!("upstream-{number}")).collect();
-    for (count, budget) in [(4, 5000), (40, 20_000)] {
+    for (count, judges, budget) in [(4, 2, 5000), (40, 40, 20_000)] {
         let (_, _, page) = install(names.get(..count).unwrap()).unwrap();
         let _redis = page.redis();
-        let _service = page.service(Service::BlobScrub);
+        let services = Service::values().iter().map(|service| page.service(*service));
+        let services = services.count();
         page.configured("00000000");
+        for name in names.get(..judges).unwrap() {
+            let (_ldap, _issuer) = (page.ldap(name), page.issuer(name));
+        }
         let page = page.render(page::Format::Text);
         let lines: Vec<_> =
             page.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
         assert!(lines.len() <= budget, "{count} upstreams: {} lines", lines.len());
-        let named = count.min(NAMES_LIMIT + 1);
+        let named = |count: usize| count.min(NAMES_LIMIT + 1);
         for entry in entries() {
             let ours = |line: &&&str| {
                 let name = line.split(['{', ' ']).next().unwrap_or_default();
                 let part = name.strip_prefix(entry.name);
                 part.is_some_and(|rest| ["", "_bucket", "_sum", "_count"].contains(&rest))
             };
-            let dimension = if entry.dimension == Some("upstream") { named } else { 1 };
+            let dimension = match entry.dimension {
+                Some("upstream") => named(count),
+                Some("server" | "issuer") => named(judges),
+                Some("task") => services,
+                _ => 1,
+            };
             assert_eq!(lines.iter().filter(ours).count(), entry.lines(dimension), "{}", entry.name);
         }
     }

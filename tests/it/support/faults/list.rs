@@ -227,12 +227,15 @@ fn callers() -> Vec<Fault> {
             inject: |world| {
                 let client = world.gateway().stranger();
                 world.pest(1, move |number| {
-                    client.basic("mallory", &format!("guess{number}")).get("/-/whoami");
+                    // three guesses at each name, and eighteen from each address: fewer than it takes to throttle it
+                    let from = client.from(&format!("127.0.1.{}", number / 18 % 250 + 1));
+                    let name = format!("mallory{}", number / 3);
+                    from.basic(&name, &format!("guess{number}")).get("/-/whoami");
                     std::thread::park_timeout(Duration::from_millis(100));
                 });
             },
             heal: nothing,
-            alerts: &[("ModgateAuthFailureSpike", "")],
+            alerts: &[("ModgateAuthFailureSpike", ""), ("ModgateBruteForce", "user")],
         },
         Fault {
             what: "one address asks in a loop",
@@ -378,7 +381,7 @@ fn swap(directory: &Path, way: Swap) {
 }
 
 /// A token that says that it is signed by a key that nobody knows.
-fn by_another_key(token: &str, number: u64) -> String {
+pub(crate) fn by_another_key(token: &str, number: u64) -> String {
     let (head, rest) = token.split_once('.').unwrap();
     let head = URL_SAFE_NO_PAD.decode(head).unwrap();
     let mut head: serde_json::Value = serde_json::from_slice(&head).unwrap();
