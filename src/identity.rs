@@ -47,6 +47,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
 use crate::telemetry::labels::identity::LockScope;
+use crate::telemetry::labels::service::Shed;
 use crate::telemetry::observed::Observed;
 use crate::telemetry::record::Facts;
 use crate::telemetry::record::Tried;
@@ -241,14 +242,22 @@ impl Identity {
 
     async fn judge(&self, head: &Head) -> Result<Arc<Caller>, IdentityError> {
         if !self.rates.source(head.peer.address.ip()) {
-            return Err(IdentityError::Throttled);
+            return Err(self.throttled(Shed::RateAddress));
         }
-        let caller = self.recognise(head).await?;
+        let caller = match self.recognise(head).await {
+            Err(IdentityError::Throttled) => return Err(self.throttled(Shed::RateAddress)),
+            recognised => recognised?,
+        };
         if self.rates.caller(caller.principal()) {
             Ok(caller)
         } else {
-            Err(IdentityError::Throttled)
+            Err(self.throttled(Shed::RateUser))
         }
+    }
+
+    fn throttled(&self, why: Shed) -> IdentityError {
+        self.telemetry.metrics().http_shed.count((why,));
+        IdentityError::Throttled
     }
 
     async fn recognise(&self, head: &Head) -> Result<Arc<Caller>, IdentityError> {

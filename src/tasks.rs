@@ -158,6 +158,12 @@ impl Tasks {
         let _running = self.tracker.spawn_on(work, &self.runtime);
     }
 
+    /// Runs work on the event loop of this thread, which need not be the runtime of all other tasks.
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    pub fn here(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let _running = tokio::spawn(self.tracker.track_future(work));
+    }
+
     fn alive(&self, service: Service) -> Alive {
         let metrics = self.telemetry.service(service);
         metrics.up.set((), 1.0);

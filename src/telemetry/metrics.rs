@@ -18,7 +18,6 @@ use crate::telemetry::family::Family as _;
 use crate::telemetry::family::Gauges;
 use crate::telemetry::family::Histograms;
 use crate::telemetry::family::Registry;
-use crate::telemetry::labels::Answer;
 use crate::telemetry::labels::AuditMode;
 use crate::telemetry::labels::AuditResult;
 use crate::telemetry::labels::AuthMethod;
@@ -60,9 +59,12 @@ use crate::telemetry::labels::policy::RowKind;
 use crate::telemetry::labels::service::Check;
 use crate::telemetry::labels::service::Insecure;
 use crate::telemetry::labels::service::Service;
+use crate::telemetry::labels::service::Shed;
+use crate::telemetry::labels::upstream::Resolved;
 use crate::telemetry::page;
 use crate::telemetry::page::Page;
 use crate::telemetry::process;
+use crate::telemetry::product::Begun;
 use crate::telemetry::product::LabelSet;
 use crate::telemetry::product::Served;
 
@@ -169,13 +171,15 @@ catalogue! {
     /// Time from the request head to the last byte of the answer.
     histogram http_request_seconds "modgate_http_request_duration_seconds": Histograms<Served>, in SERVE;
     /// Time from the request head to the first byte of the answer.
-    histogram http_first_byte_seconds "modgate_http_first_byte_seconds": Histograms<(Endpoint, Answer)>, in SERVE;
+    histogram http_first_byte_seconds "modgate_http_first_byte_seconds": Histograms<Begun>, in SERVE;
     /// Body bytes sent for an answer.
     histogram http_response_bytes "modgate_http_response_size_bytes": Histograms<(Endpoint,)>, in SIZE;
     /// Requests being served, their bodies included.
     gauge http_in_flight "modgate_http_requests_in_flight": Gauges<()>;
     /// Requests that wait for a fill somebody else began.
     gauge fetch_waiters "modgate_fetch_waiters": Gauges<()>;
+    /// Requests that were refused so that others can be served.
+    counter http_shed "modgate_http_requests_shed_total": Counters<(Shed,)>;
     /// TLS handshakes, by how they ended.
     counter tls_handshakes "modgate_tls_handshakes_total": Counters<(Handshake,)>;
     /// How the content of each module request was found.
@@ -194,6 +198,8 @@ catalogue! {
     counter cache_evictions "modgate_cache_evictions_total": Counters<(Tier, EvictionCause)>;
     /// Fills, by what was wanted and what became of it.
     counter cache_fills "modgate_cache_fills_total": Counters<(Endpoint, FillResult)>;
+    /// Time to look for the addresses of an upstream's name, once for each connection.
+    histogram dns_seconds "modgate_upstream_dns_duration_seconds": Histograms<(Resolved,)>, in SERVE;
     /// Content that was refused.
     counter integrity_failures "modgate_integrity_failures_total": Counters<(Integrity,)>;
     /// Proofs of identity, by method and result.
@@ -262,6 +268,8 @@ catalogue! {
     counter log_dropped "modgate_log_lines_dropped_total": Counters<()>;
     /// Open connections of the module listeners.
     gauge http_connections "modgate_http_connections": Gauges<(HttpVersion,)>;
+    /// How late a timer of each worker's event loop was: while it is late, nobody on that worker is answered.
+    histogram worker_lag "modgate_runtime_worker_lag_seconds": Histograms<()>, in SERVE;
     /// Blocking work: hashing, inflating, reading of files.
     gauge blocking_jobs "modgate_runtime_blocking_jobs": Gauges<(JobState,)>;
     /// Decisions, by whether they were remembered.

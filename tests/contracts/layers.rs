@@ -193,6 +193,8 @@ const DOORS: &[(&str, Reach)] = &[
     // formats, settings and telemetry know of no runtime
     ("tokio", Reach::From(4)),
     ("futures_util", Reach::From(4)),
+    ("tower_layer", Reach::In(&["src/egress"])),
+    ("tower_service", Reach::In(&["src/egress"])),
     ("tracing", Reach::From(3)),
     ("tracing_subscriber", Reach::In(&["src/telemetry"])),
     ("tracing_opentelemetry", Reach::In(&["src/telemetry"])),

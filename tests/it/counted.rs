@@ -1,14 +1,19 @@
 //! Numbers of the page of metrics that somebody on call looks at first: each is provoked, and seen to move.
 
+use std::io::Write as _;
+
 use crate::ldap::copy_policy;
 use crate::support::faults::list::by_another_key;
 use crate::support::gateway::Gateway;
 use crate::support::gateway::Setup;
 use crate::support::issuer::Issuer;
+use crate::support::kernel::Doing;
+use crate::support::kernel::Kernel;
 use crate::support::slapd::People;
 use crate::support::slapd::Slapd;
 use crate::support::tree::Tree;
 use crate::support::until;
+use crate::support::upstream::Upstream;
 
 const INFO: &str = "/example.com/lib/@v/v1.0.0.info";
 
@@ -178,4 +183,76 @@ fn an_issuers_keys_are_counted_and_dated() {
     let missed =
         gateway.metric("modgate_auth_cache_requests_total{cache=\"jwks\",result=\"miss\"}");
     assert!(missed > 0.5);
+}
+
+#[test]
+fn what_is_refused_so_that_others_are_served_says_why() {
+    let shed = |reason: &str| format!("modgate_http_requests_shed_total{{reason=\"{reason}\"}}");
+    for (rates, reason) in [("source_rate = 1", "rate_address"), ("caller_rate = 1", "rate_user")] {
+        let (_tree, gateway) = world(&format!("[identity]\n{rates}\n"));
+        assert!(gateway.metric_sum("modgate_http_requests_shed_total") < 0.5);
+        let client = gateway.client();
+        until("429", || client.get("/-/whoami").status == 429);
+        assert!(gateway.metric(&shed(reason)) > 0.5, "{reason}");
+    }
+    let (kernel, mut tree) = (Kernel::new(), Tree::new());
+    tree.module("corp.example/payments/ledger", "v1.0.0", &[]);
+    let place = tree.path().display();
+    let gateway = Setup::over(&format!("file://{place}"))
+        .with(&format!(
+            "[[private]]\nprefix = \"corp.example\"\nupstreams = [\"inner\"]\n\n\
+             [[upstream.servers]]\nname = \"inner\"\nurl = \"file://{place}\"\n\n\
+             [audit]\nprivate_mode = \"durable\""
+        ))
+        .start_in(&kernel.environment());
+    let team = gateway.stranger().bearer(&gateway.issue("pay", &["payments", "developers"]));
+    let ask = || team.get("/corp.example/payments/ledger/@v/v1.0.0.zip").status;
+    assert_eq!(ask(), 200);
+    kernel.begin(Doing::HangSync);
+    until("503", || ask() == 503);
+    assert!(gateway.metric(&shed("audit")) > 0.5);
+    kernel.end(Doing::HangSync);
+    // a head that never ends
+    let mut slow = gateway.stranger().connect();
+    slow.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-").unwrap();
+    slow.flush().unwrap();
+    reads(&gateway, &[(&shed("header_timeout"), 1.0)]);
+}
+
+#[test]
+fn connections_to_upstreams_look_ups_of_names_and_late_event_loops_are_measured() {
+    let mut tree = Tree::new();
+    tree.module("example.com/lib", "v1.0.0", &[]);
+    let upstream = Upstream::serve(tree.path());
+    let port = upstream.url().rsplit(':').next().unwrap().to_owned();
+    let gateway = Setup::over(&format!("http://localhost:{port},http://nothing.invalid")).start();
+    for path in [INFO, "/example.com/lib/@v/v1.0.0.mod"] {
+        assert_eq!(gateway.client().get(path).status, 200);
+    }
+    let made = gateway.metric_sum("modgate_upstream_connect_duration_seconds_count");
+    assert!((made - 1.0).abs() < 0.1, "one connection for two requests, not {made}");
+    let looked = |result: &str| {
+        let labels = format!("{{result=\"{result}\"}}");
+        gateway.metric(&format!("modgate_upstream_dns_duration_seconds_count{labels}"))
+    };
+    assert!(looked("success") > 0.5 && looked("failure") < 0.5);
+    gateway.client().get("/example.com/none/@v/list");
+    assert!(looked("failure") > 0.5);
+    let ticks = || gateway.metric("modgate_runtime_worker_lag_seconds_count");
+    until("loops are watched", || ticks() > 5.0);
+    // both from one page, for the loops tick on between two
+    let late = || {
+        let page = gateway.metrics();
+        let read = |series: &str| -> f64 {
+            page.lines().find_map(|line| line.strip_prefix(series)).unwrap().trim().parse().unwrap()
+        };
+        let bucket = "modgate_runtime_worker_lag_seconds_bucket{le=";
+        read(&format!("{bucket}\"+Inf\"}}")) - read(&format!("{bucket}\"0.1\"}}"))
+    };
+    let before = late();
+    // as a machine does that is held up by another one on the same host
+    gateway.signal("STOP");
+    std::thread::park_timeout(std::time::Duration::from_millis(500));
+    gateway.signal("CONT");
+    until("a loop was late", || late() > before + 0.5);
 }

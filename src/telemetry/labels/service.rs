@@ -1,4 +1,4 @@
-//! Labels of series about the gateway's own services, its readiness and its settings.
+//! Labels of series about the gateway's own services, its readiness, its settings, and what it refuses to protect itself.
 
 use crate::telemetry::labels::Label;
 
@@ -67,5 +67,19 @@ label! {
         Anywhere = "insecure_anywhere",
         /// `identity.ldap.insecure_plaintext`: passwords travel in clear to a directory.
         Plaintext = "insecure_plaintext",
+    }
+}
+
+label! {
+    /// Why a request was refused so that others can be served.
+    Shed as "reason" {
+        /// Its caller asks too often.
+        RateUser = "rate_user",
+        /// Its source asks too often, or failed with too many passwords.
+        RateAddress = "rate_address",
+        /// Its head was not complete in time.
+        HeaderTimeout = "header_timeout",
+        /// It could not be recorded.
+        Audit = "audit",
     }
 }

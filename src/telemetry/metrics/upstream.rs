@@ -20,6 +20,8 @@ catalogue! {
     counter attempts "modgate_upstream_requests_total": Counters<(Attempt,)>;
     /// Time of an attempt at an upstream, to its first byte and to its last.
     histogram seconds "modgate_upstream_request_duration_seconds": Histograms<(Phase,)>, in SERVE;
+    /// Time to make a connection to an upstream, TLS included; its count is how many were made.
+    histogram connect_seconds "modgate_upstream_connect_duration_seconds": Histograms<()>, in SERVE;
     /// How often an attempt was repeated, by what became of the one before.
     counter retries "modgate_upstream_retries_total": Counters<(Retry,)>;
     /// How often the next upstream of a chain was asked after this one.
