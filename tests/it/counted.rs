@@ -32,6 +32,17 @@ fn reads(gateway: &Gateway, expected: &[(&str, f64)]) {
     }
 }
 
+/// How many observations of a histogram without labels lie above a bound: both from one page, for some tick on meanwhile.
+fn late(gateway: &Gateway, name: &str, bound: &str) -> f64 {
+    let page = gateway.metrics();
+    let below = |bound: &str| -> f64 {
+        let bucket = format!("{name}_bucket{{le=\"{bound}\"}}");
+        let line = page.lines().find_map(|line| line.strip_prefix(&bucket));
+        line.unwrap().trim().parse().unwrap()
+    };
+    below("+Inf") - below(bound)
+}
+
 #[test]
 fn the_page_says_which_services_live_and_by_which_settings() {
     let (_tree, gateway) = world("");
@@ -208,9 +219,12 @@ fn what_is_refused_so_that_others_are_served_says_why() {
     let team = gateway.stranger().bearer(&gateway.issue("pay", &["payments", "developers"]));
     let ask = || team.get("/corp.example/payments/ledger/@v/v1.0.0.zip").status;
     assert_eq!(ask(), 200);
+    let long = || late(&gateway, "modgate_audit_append_duration_seconds", "0.05");
+    assert!(long() < 0.5, "nobody waited long");
     kernel.begin(Doing::HangSync);
     until("503", || ask() == 503);
     assert!(gateway.metric(&shed("audit")) > 0.5);
+    assert!(long() > 0.5, "whoever was refused had waited for a quarter of a second");
     kernel.end(Doing::HangSync);
     // a head that never ends
     let mut slow = gateway.stranger().connect();
@@ -240,15 +254,7 @@ fn connections_to_upstreams_look_ups_of_names_and_late_event_loops_are_measured(
     assert!(looked("failure") > 0.5);
     let ticks = || gateway.metric("modgate_runtime_worker_lag_seconds_count");
     until("loops are watched", || ticks() > 5.0);
-    // both from one page, for the loops tick on between two
-    let late = || {
-        let page = gateway.metrics();
-        let read = |series: &str| -> f64 {
-            page.lines().find_map(|line| line.strip_prefix(series)).unwrap().trim().parse().unwrap()
-        };
-        let bucket = "modgate_runtime_worker_lag_seconds_bucket{le=";
-        read(&format!("{bucket}\"+Inf\"}}")) - read(&format!("{bucket}\"0.1\"}}"))
-    };
+    let late = || late(&gateway, "modgate_runtime_worker_lag_seconds", "0.1");
     let before = late();
     // as a machine does that is held up by another one on the same host
     gateway.signal("STOP");
