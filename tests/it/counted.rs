@@ -9,6 +9,7 @@ use crate::support::gateway::Setup;
 use crate::support::issuer::Issuer;
 use crate::support::kernel::Doing;
 use crate::support::kernel::Kernel;
+use crate::support::redis::Redis;
 use crate::support::slapd::People;
 use crate::support::slapd::Slapd;
 use crate::support::tree::Tree;
@@ -71,6 +72,34 @@ fn the_page_says_which_services_live_and_by_which_settings() {
     assert!(info.len() == 1 && digest.len() == 8, "{info:?}");
     assert!(digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{digest}");
     assert!(gateway.metric_sum("modgate_insecure_setting") < 0.5);
+}
+
+#[test]
+fn what_a_redis_needs_lives_on_though_it_is_gone_and_when_it_is_back() {
+    let mut redis = Redis::start();
+    let (_tree, gateway) = world(&redis.settings());
+    let services = [
+        "audit_steps",
+        "audit_witness",
+        "cluster_bus",
+        "cluster_news",
+        "policy_news",
+        "redis_link",
+    ];
+    let all_live = || {
+        let up = |task| gateway.metric(&format!("modgate_background_task_up{{task=\"{task}\"}}"));
+        assert!(services.iter().all(|task| up(task) > 0.5), "{}", gateway.metrics());
+        assert!(gateway.metric_sum("modgate_background_task_ends_total") < 0.5);
+    };
+    reads(&gateway, &[("modgate_redis_up", 1.0)]);
+    all_live();
+    redis.stop();
+    reads(&gateway, &[("modgate_redis_up", 0.0)]);
+    assert_eq!(gateway.client().get(INFO).status, 200);
+    all_live();
+    redis.start_again();
+    reads(&gateway, &[("modgate_redis_up", 1.0)]);
+    all_live();
 }
 
 #[test]
@@ -185,6 +214,7 @@ fn an_issuers_keys_are_counted_and_dated() {
         gateway.metric(&format!("modgate_jwks_refreshes_total{labels},result=\"{result}\"}}"))
     };
     assert!(refreshes("success") > 0.5 && refreshes("connect") < 0.5);
+    reads(&gateway, &[("modgate_background_task_up{task=\"jwks_refresh\"}", 1.0)]);
     issuer.stop();
     let unknown = by_another_key(&token, 1);
     until("a look that failed", || {
