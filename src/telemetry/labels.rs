@@ -59,6 +59,7 @@ impl Label for Endpoint {
 
 pub mod audit;
 pub mod identity;
+pub mod integrity;
 pub mod policy;
 pub mod service;
 

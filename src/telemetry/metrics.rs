@@ -49,6 +49,8 @@ use crate::telemetry::labels::audit::Witnessed;
 use crate::telemetry::labels::identity::Held;
 use crate::telemetry::labels::identity::LockScope;
 use crate::telemetry::labels::identity::Recall;
+use crate::telemetry::labels::integrity::CheckResult;
+use crate::telemetry::labels::integrity::Checked;
 use crate::telemetry::labels::policy::Candidate;
 use crate::telemetry::labels::policy::DecisionReason;
 use crate::telemetry::labels::policy::InForce;
@@ -200,6 +202,8 @@ catalogue! {
     counter cache_fills "modgate_cache_fills_total": Counters<(Endpoint, FillResult)>;
     /// Time to look for the addresses of an upstream's name, once for each connection.
     histogram dns_seconds "modgate_upstream_dns_duration_seconds": Histograms<(Resolved,)>, in SERVE;
+    /// Checks of content, by what was checked and what it came to.
+    counter integrity_checks "modgate_integrity_checks_total": Counters<(Checked, CheckResult)>;
     /// Content that was refused.
     counter integrity_failures "modgate_integrity_failures_total": Counters<(Integrity,)>;
     /// Proofs of identity, by method and result.

@@ -14,6 +14,7 @@ use crate::support::slapd::People;
 use crate::support::slapd::Slapd;
 use crate::support::tree::Tree;
 use crate::support::until;
+use crate::support::upstream::Instead;
 use crate::support::upstream::Upstream;
 
 const INFO: &str = "/example.com/lib/@v/v1.0.0.info";
@@ -291,4 +292,27 @@ fn connections_to_upstreams_look_ups_of_names_and_late_event_loops_are_measured(
     std::thread::park_timeout(std::time::Duration::from_millis(500));
     gateway.signal("CONT");
     until("a loop was late", || late() > before + 0.5);
+}
+
+#[test]
+fn each_check_of_content_is_counted_by_what_it_came_to() {
+    let mut tree = Tree::new();
+    tree.module("example.com/lib", "v1.0.0", &[]);
+    let upstream = Upstream::serve(tree.path());
+    let gateway = Setup::over(&upstream.url()).with("[cache]\nscrub_interval = \"1s\"").start();
+    let checks = |kind: &str, result: &str| {
+        let labels = format!("{{kind=\"{kind}\",result=\"{result}\"}}");
+        format!("modgate_integrity_checks_total{labels}")
+    };
+    for kind in ["info", "mod", "zip"] {
+        let path = format!("/example.com/lib/@v/v1.0.0.{kind}");
+        assert_eq!(gateway.client().get(&path).status, 200, "{kind}");
+        let kind = if kind == "mod" { "gomod" } else { kind };
+        reads(&gateway, &[(&checks(kind, "ok"), 1.0), (&checks(kind, "failed"), 0.0)]);
+    }
+    let other = "/example.com/lib/@v/v1.0.1.info";
+    upstream.instead(other, Some(Instead::Bytes(b"{\"Version\":\"v9.9.9\"}".to_vec())));
+    assert_ne!(gateway.client().get(other).status, 200);
+    assert!(gateway.metric(&checks("info", "failed")) > 0.5);
+    until("the directory is read through", || gateway.metric(&checks("blob_scrub", "ok")) > 0.5);
 }
