@@ -72,9 +72,10 @@ use crate::policy::overlay::Denies;
 use crate::sumdb::verifier::Verifier;
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
+use crate::telemetry::export::Exporter;
 use crate::telemetry::labels::policy::ReloadSource;
+use crate::telemetry::labels::service::Service;
 use crate::telemetry::log::Lines;
-use crate::telemetry::trace::export::Exporter;
 use crate::upstream;
 
 /// Everything that runs.
@@ -99,7 +100,7 @@ pub fn build(
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let tasks = Tasks::new(runtime.clone(), cores * BLOCKING_PER_CORE, Arc::clone(&telemetry));
     // before anybody who may have something to tell
-    let (accounts, threads, told) = accounts(config, &clock, &telemetry)?;
+    let (accounts, threads, told) = accounts(config, &clock, &tasks)?;
     let policy = Arc::new(Policy::none(policy_sources(config)));
     let via = via(config);
     let chain = Arc::new(chain::chain(config, &via, &tasks, &clock)?);
@@ -109,7 +110,7 @@ pub fn build(
     let cache = Arc::new(cache);
     let interval = config.cache.scrub_interval;
     let scrubbing = scrub::keep(Arc::clone(&cache), directory, interval, tasks.clone());
-    let _service = tasks.run("blob scrub", scrubbing);
+    tasks.serve(Service::BlobScrub, scrubbing);
     let revocations = Arc::new(Revocations::new(Arc::clone(&clock)));
     let verifier = Verifier::new(tasks.clone());
     let upstreams = if config.cache.offline { Upstreams::Never } else { Upstreams::Asked };
@@ -347,10 +348,14 @@ type Threads = Vec<std::thread::JoinHandle<()>>;
 fn accounts(
     config: &Config,
     clock: &Arc<dyn Clock>,
-    telemetry: &Arc<Telemetry>,
+    tasks: &Tasks,
 ) -> anyhow::Result<(Arc<Accounts>, Threads, mpsc::Receiver<Told>)> {
+    let telemetry = &tasks.telemetry_handle();
+    let mut audit = config.audit.clone();
+    // a checkpoint that anybody wants is told; where it goes from there is telemetry's
+    audit.announce |= config.telemetry.exports_checkpoints();
     let settings = writer::Settings {
-        config: config.audit.clone(),
+        config: audit,
         node: config.telemetry.node.clone(),
         clock: Arc::clone(clock),
     };
@@ -358,14 +363,17 @@ fn accounts(
         writer::start(settings, telemetry).context("audit.key_file")?;
     let (lines, print) = Lines::new(Arc::clone(telemetry));
     let threads = vec![
-        Tasks::thread("audit", write)?,
-        Tasks::thread("audit-keeper", keep)?,
-        Tasks::thread("access-log", print)?,
+        tasks.thread(Service::AuditWriter, write)?,
+        tasks.thread(Service::AuditKeeper, keep)?,
+        tasks.thread(Service::AccessLog, print)?,
     ];
     let log = (config.telemetry.access, config.telemetry.log_format);
     let accounts = Accounts::new(audit, lines, log, Arc::clone(telemetry), Arc::clone(clock));
     let accounts = Arc::new(accounts);
-    accounts.administer(settings_read(config));
+    let digest = settings_digest(config);
+    let [a, b, c, d, ..] = digest;
+    telemetry.page().configured(&format!("{:08x}", u32::from_be_bytes([a, b, c, d])));
+    accounts.administer(settings_read(&digest));
     telemetry.listen(Box::new(Chronicle::of(&accounts)));
     Ok((accounts, threads, told))
 }
@@ -393,11 +401,15 @@ fn audit_directories(config: &Config) -> Vec<PathBuf> {
     std::iter::once(audit.dir.clone()).chain(audit.second_dir.clone()).collect()
 }
 
+/// Of all settings, secrets masked.
+fn settings_digest(config: &Config) -> [u8; 32] {
+    Sha256::digest(format!("{config:?}")).into()
+}
+
 /// The record of which settings a start is about: their digest, secrets masked, and the policy's.
-fn settings_read(config: &Config) -> Act {
-    let digest: [u8; 32] = Sha256::digest(format!("{config:?}")).into();
+fn settings_read(digest: &[u8; 32]) -> Act {
     Act::new(Name::ConfigReload, Outcome::Allowed)
-        .with("settings", format!("sha256:{}", crate::audit::chain::text_of(&digest)))
+        .with("settings", format!("sha256:{}", crate::audit::chain::text_of(digest)))
 }
 
 fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {

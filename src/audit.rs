@@ -212,7 +212,17 @@ impl Audit {
 
     /// Reserves a place for the event of an answer that is about to begin; waits a quarter of a second at most.
     pub async fn reserve(&self, class: Class) -> Result<Place, NotAccepting> {
-        self.reserve_until(class, deadline()).await
+        let begun = self.losses.clock.instant();
+        let place = self.reserve_until(class, deadline()).await;
+        self.waited_since(begun);
+        place
+    }
+
+    /// Tells how long somebody waited, for a place or for a record.
+    fn waited_since(&self, begun: std::time::Instant) {
+        let waited = self.losses.clock.instant().saturating_duration_since(begun);
+        let seconds = &self.losses.telemetry.metrics().audit_append_seconds;
+        seconds.observe((), waited.as_secs_f64());
     }
 
     async fn reserve_until(&self, class: Class, until: Instant) -> Result<Place, NotAccepting> {
@@ -227,7 +237,10 @@ impl Audit {
     /// Records an event and waits until it is written as its class asks, a quarter of a second at most. In an open class
     /// what could not be written in time is well: it is lost and counted, or written later.
     pub async fn record(&self, class: Class, event: Event) -> Result<(), NotAccepting> {
-        self.record_until(class, event, deadline()).await
+        let begun = self.losses.clock.instant();
+        let written = self.record_until(class, event, deadline()).await;
+        self.waited_since(begun);
+        written
     }
 
     /// Records that something was decided and reserves the place of what will be said of its end; both within one wait. If the
@@ -237,12 +250,18 @@ impl Audit {
         class: Class,
         event: Event,
     ) -> Result<Place, (NotAccepting, Option<Place>)> {
-        let until = deadline();
-        let place = self.reserve_until(class, until).await.map_err(|refused| (refused, None))?;
-        match self.record_until(class, event, until).await {
-            Ok(()) => Ok(place),
-            Err(refused) => Err((refused, Some(place))),
-        }
+        let (begun, until) = (self.losses.clock.instant(), deadline());
+        let decided = async {
+            let place =
+                self.reserve_until(class, until).await.map_err(|refused| (refused, None))?;
+            match self.record_until(class, event, until).await {
+                Ok(()) => Ok(place),
+                Err(refused) => Err((refused, Some(place))),
+            }
+        };
+        let decided = decided.await;
+        self.waited_since(begun);
+        decided
     }
 
     async fn record_until(

@@ -34,16 +34,19 @@ use tokio::time::timeout_at;
 use crate::config::secret::Secret;
 use crate::egress::answer::Answer;
 use crate::egress::answer::Hop;
+use crate::egress::connect::Timing;
 use crate::egress::networks::Networks;
 use crate::egress::resolve::NotAllowed;
 use crate::egress::resolve::Resolver;
 use crate::goproxy::pattern::Case;
 use crate::goproxy::pattern::Prefix;
 use crate::goproxy::request::Request;
+use crate::telemetry::Telemetry;
 use crate::telemetry::labels::Attempt;
 
 pub mod answer;
 mod classify;
+mod connect;
 pub mod document;
 mod networks;
 mod resolve;
@@ -146,6 +149,8 @@ pub struct Instance {
     pub via: String,
     /// Which names are private, and whose they are.
     pub bindings: Arc<Bindings>,
+    /// Where connections are measured.
+    pub telemetry: Arc<Telemetry>,
 }
 
 /// Deadlines of one attempt.
@@ -170,13 +175,18 @@ impl Origin {
     /// Makes the client of one origin. Fails on an unreadable bundle of authorities.
     #[expect(clippy::disallowed_methods, reason = "the one door to the HTTP client")]
     pub fn new(settings: OriginSettings, instance: Instance) -> Result<Self, reqwest::Error> {
-        let resolver = Resolver::new(Networks::new(settings.networks.clone()));
+        let telemetry = &instance.telemetry;
+        let resolver =
+            Resolver::new(Networks::new(settings.networks.clone()), Arc::clone(telemetry));
+        let timing =
+            Timing { origin: Arc::from(settings.name.as_str()), telemetry: Arc::clone(telemetry) };
         let mut client = Client::builder()
             .user_agent(concat!("modgate/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(settings.connect_timeout)
             .pool_idle_timeout(IDLE_CONNECTION)
             .dns_resolver(Arc::new(resolver.clone()))
+            .connector_layer(timing)
             .tcp_nodelay(true)
             .http2_adaptive_window(true);
         if let Some(bundle) = &settings.extra_roots {
@@ -354,7 +364,9 @@ const IDLE_CONNECTION: Duration = Duration::from_mins(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
     use crate::goproxy::request::Routes;
+    use crate::telemetry::trace::sampler::Sampler;
 
     /// An origin where nobody listens: a request that leaves fails to connect.
     fn origin(name: &str, redirect_hosts: &[&str]) -> Origin {
@@ -373,7 +385,9 @@ mod tests {
             connect_timeout: Duration::from_secs(1),
         };
         let bindings = Arc::new(Bindings::new(pairs));
-        Origin::new(settings, Instance { via: "test".to_owned(), bindings }).unwrap()
+        let (sampler, clock) = (Sampler::default(), Arc::new(SystemClock));
+        let telemetry = Arc::new(Telemetry::new(&[], sampler, clock).unwrap());
+        Origin::new(settings, Instance { via: "test".to_owned(), bindings, telemetry }).unwrap()
     }
 
     fn left(origin: &Origin, path: &str) -> bool {

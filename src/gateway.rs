@@ -73,6 +73,7 @@ use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::SecurityEvent;
 use crate::telemetry::labels::policy::RowKind;
+use crate::telemetry::labels::service::Check;
 use crate::telemetry::observed::Observed;
 use crate::telemetry::record::Facts;
 use crate::telemetry::record::Record;
@@ -421,7 +422,7 @@ impl Gateway {
     pub fn report(&self) {
         let metrics = self.telemetry.metrics();
         self.fetcher.report();
-        self.identity.forget();
+        self.identity.report();
         let (rules, roles) = self.policy.rules();
         for (kind, count) in [(RowKind::Rule, rules), (RowKind::Role, roles)] {
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
@@ -431,7 +432,10 @@ impl Gateway {
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         metrics.audit_queue.set((), self.accounts.waiting() as f64);
         self.telemetry.page().policy_is(self.policy_revision());
-        metrics.ready.set((), if self.readiness().is_ok() { 1.0 } else { 0.0 });
+        let told = |is_well| if is_well { 1.0 } else { 0.0 };
+        metrics.ready.set((), told(self.readiness().is_ok()));
+        metrics.ready_check.set((Check::Policy,), told(self.policy.is_in_force()));
+        metrics.ready_check.set((Check::Audit,), told(self.accounts.readiness().is_ok()));
     }
 
     /// Whether requests are answered, and if not, why.

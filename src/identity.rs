@@ -46,6 +46,8 @@ use crate::identity::sessions::Sessions;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
+use crate::telemetry::labels::identity::LockScope;
+use crate::telemetry::labels::service::Shed;
 use crate::telemetry::observed::Observed;
 use crate::telemetry::record::Facts;
 use crate::telemetry::record::Tried;
@@ -200,9 +202,18 @@ impl Identity {
         Self { anonymous, jwt_user_names, authenticators, rates, certificates, sessions, telemetry }
     }
 
-    /// Forgets the rates of whoever has been quiet; called now and then.
-    pub fn forget(&self) {
+    /// Tells the gauges how much is locked, and forgets the rates of whoever has been quiet; called now and then.
+    pub fn report(&self) {
         self.rates.forget();
+        let locked: Vec<_> = self.authenticators.iter().map(|one| one.locked()).collect();
+        let gauge = &self.telemetry.metrics().auth_locked;
+        for (scope, count) in [
+            (LockScope::User, locked.iter().map(|one| one.users).sum::<usize>()),
+            (LockScope::Address, locked.iter().map(|one| one.addresses).sum()),
+        ] {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            gauge.set((scope,), count as f64);
+        }
     }
 
     /// Looks at what may have changed although nobody showed a proof. Blocking.
@@ -231,14 +242,22 @@ impl Identity {
 
     async fn judge(&self, head: &Head) -> Result<Arc<Caller>, IdentityError> {
         if !self.rates.source(head.peer.address.ip()) {
-            return Err(IdentityError::Throttled);
+            return Err(self.throttled(Shed::RateAddress));
         }
-        let caller = self.recognise(head).await?;
+        let caller = match self.recognise(head).await {
+            Err(IdentityError::Throttled) => return Err(self.throttled(Shed::RateAddress)),
+            recognised => recognised?,
+        };
         if self.rates.caller(caller.principal()) {
             Ok(caller)
         } else {
-            Err(IdentityError::Throttled)
+            Err(self.throttled(Shed::RateUser))
         }
+    }
+
+    fn throttled(&self, why: Shed) -> IdentityError {
+        self.telemetry.metrics().http_shed.count((why,));
+        IdentityError::Throttled
     }
 
     async fn recognise(&self, head: &Head) -> Result<Arc<Caller>, IdentityError> {

@@ -20,7 +20,8 @@ use crate::server::Server;
 use crate::server::Shared;
 use crate::server::tls::Acceptor;
 use crate::server::tls::Files;
-use crate::telemetry::trace::export::Exporter;
+use crate::telemetry::export::Exporter;
+use crate::telemetry::labels::service::Service;
 
 /// The runtime of fills, and of whatever else waits.
 pub fn runtime() -> anyhow::Result<Runtime> {
@@ -114,7 +115,7 @@ impl Bound {
 /// Histogram samples pile up unless somebody moves them into their buckets.
 fn start_upkeep(app: &App) {
     let (upkeep, stop) = (Arc::clone(&app.gateway), app.tasks.stop().clone());
-    let _service = app.tasks.run("upkeep", async move {
+    app.tasks.serve(Service::MetricsUpkeep, async move {
         while !stop.is_cancelled() {
             upkeep.telemetry().page().upkeep();
             upkeep.keep().await;

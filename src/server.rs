@@ -24,6 +24,7 @@
 pub mod body;
 pub mod connection;
 pub mod devca;
+mod lag;
 pub mod ops;
 pub mod routes;
 pub mod tls;
@@ -94,6 +95,7 @@ pub fn listen(
         let (acceptor, shared) = (acceptor.cloned(), shared.clone());
         builder = builder.listen("modules", listener, move || {
             let (acceptor, shared) = (acceptor.clone(), shared.clone());
+            lag::watch(&shared.tasks);
             let stopping = stopping.clone();
             let app = App::new()
                 .app_data(web::Data::new(shared.clone()))

@@ -16,6 +16,10 @@ use crate::fault::Fault;
 use crate::fault::Kind;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::JobState;
+use crate::telemetry::labels::Label as _;
+use crate::telemetry::labels::service::Ending;
+use crate::telemetry::labels::service::Service;
+use crate::telemetry::metrics::ServiceMetrics;
 
 /// A task that ended without a result: it panicked, or the gateway is stopping.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -44,6 +48,30 @@ impl Job {
 impl Drop for Job {
     fn drop(&mut self) {
         self.telemetry.metrics().blocking_jobs.add((self.state,), -1.0);
+    }
+}
+
+/// A service that lives, and what is told when it does not any more.
+struct Alive {
+    service: Service,
+    metrics: ServiceMetrics,
+    stop: CancellationToken,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        let panicked = std::thread::panicking();
+        if panicked {
+            self.telemetry.metrics().panics.count(());
+        } else if self.stop.is_cancelled() {
+            return;
+        }
+        let how = if panicked { Ending::Panicked } else { Ending::Finished };
+        self.metrics.up.set((), 0.0);
+        self.metrics.ends.count((how,));
+        let (task, how) = (self.service.text(), how.text());
+        tracing::error!(task, how, "a service of the gateway ended: restart it, and report this");
     }
 }
 
@@ -115,6 +143,34 @@ impl Tasks {
         }
     }
 
+    /// Runs what should live as long as the gateway does, until it is told to stop. If it ends before, that is counted
+    /// and told.
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    pub fn serve<F>(&self, service: Service, work: F)
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let alive = self.alive(service);
+        let work = async move {
+            let _alive = alive;
+            let _ended = work.await;
+        };
+        let _running = self.tracker.spawn_on(work, &self.runtime);
+    }
+
+    /// Runs work on the event loop of this thread, which need not be the runtime of all other tasks.
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    pub fn here(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let _running = tokio::spawn(self.tracker.track_future(work));
+    }
+
+    fn alive(&self, service: Service) -> Alive {
+        let metrics = self.telemetry.service(service);
+        metrics.up.set((), 1.0);
+        let (stop, telemetry) = (self.stop.clone(), Arc::clone(&self.telemetry));
+        Alive { service, metrics, stop, telemetry }
+    }
+
     /// Lets other work of this thread have its turn: between pieces of work that take parts of a millisecond.
     pub async fn give_way(&self) {
         tokio::task::yield_now().await;
@@ -146,8 +202,16 @@ impl Tasks {
     }
 
     /// Starts a thread for a service that blocks for its whole life.
-    pub fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-        std::thread::Builder::new().name(name.to_owned()).spawn(work)
+    pub fn thread(
+        &self,
+        service: Service,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        let alive = self.alive(service);
+        std::thread::Builder::new().name(service.text().to_owned()).spawn(move || {
+            let _alive = alive;
+            work();
+        })
     }
 
     /// Ends services and waits until every task is done.
@@ -155,5 +219,49 @@ impl Tasks {
         self.stop.cancel();
         self.tracker.close();
         self.tracker.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::telemetry::page::Format;
+    use crate::telemetry::trace::sampler::Sampler;
+
+    fn tasks() -> Tasks {
+        let telemetry = Telemetry::new(&[], Sampler::default(), Arc::new(SystemClock)).unwrap();
+        Tasks::new(Handle::current(), 1, Arc::new(telemetry))
+    }
+
+    fn has(tasks: &Tasks, line: &str) -> bool {
+        tasks.telemetry().page().render(Format::Text).lines().any(|one| one == line)
+    }
+
+    #[tokio::test]
+    async fn a_service_that_ends_or_panics_is_missed_and_one_that_is_told_to_stop_is_not() {
+        let tasks = tasks();
+        assert!(!tasks.telemetry().page().render(Format::Text).contains("background_task"));
+        let stop = tasks.stop().clone();
+        tasks.serve(Service::PolicyWatch, async move { stop.cancelled().await });
+        assert!(has(&tasks, "modgate_background_task_up{task=\"policy_watch\"} 1"));
+        let ended = "modgate_background_task_ends_total{task=\"blob_scrub\",how=\"panicked\"}";
+        tasks.serve(Service::BlobScrub, async { panic!("a defect") });
+        tasks.serve(Service::ClusterBus, async { 7 });
+        let thread = tasks.thread(Service::AuditWriter, || ()).unwrap();
+        thread.join().unwrap();
+        while !has(&tasks, &format!("{ended} 1")) {
+            tasks.give_way().await;
+        }
+        for task in ["blob_scrub", "cluster_bus", "audit_writer"] {
+            assert!(
+                has(&tasks, &format!("modgate_background_task_up{{task=\"{task}\"}} 0")),
+                "{task}"
+            );
+        }
+        assert!(has(&tasks, "modgate_panics_total 1"));
+        tasks.drain().await;
+        let up = "modgate_background_task_up{task=\"policy_watch\"} 1";
+        assert!(has(&tasks, up), "it ended because it was told to");
     }
 }

@@ -20,6 +20,7 @@
 
 pub mod buckets;
 pub mod exemplars;
+pub mod export;
 pub mod family;
 pub mod happening;
 pub mod labels;
@@ -40,20 +41,23 @@ use metrics_exporter_prometheus::BuildError;
 
 use crate::clock::Clock;
 use crate::head::Head;
+use crate::telemetry::export::Exporter;
 use crate::telemetry::happening::Ear;
 use crate::telemetry::happening::Happening;
 use crate::telemetry::labels::Attempt;
 use crate::telemetry::labels::Exported;
 use crate::telemetry::labels::Sampling;
-use crate::telemetry::labels::Signal;
+use crate::telemetry::labels::identity::KeyRefresh;
+use crate::telemetry::labels::service::Service;
+use crate::telemetry::metrics::IssuerMetrics;
+use crate::telemetry::metrics::LdapMetrics;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::RedisMetrics;
+use crate::telemetry::metrics::ServiceMetrics;
 use crate::telemetry::metrics::UpstreamMetrics;
 use crate::telemetry::page::Page;
 use crate::telemetry::record::Record;
 use crate::telemetry::trace::Closed;
-use crate::telemetry::trace::export;
-use crate::telemetry::trace::export::Exporter;
 use crate::telemetry::trace::late::Late;
 use crate::telemetry::trace::sampler::Sampler;
 
@@ -85,11 +89,13 @@ impl Telemetry {
         Ok(Self { metrics, upstreams, redis, ear, page, sampler, exporter, late, clock })
     }
 
-    /// The same, with the pipeline that sampled spans leave through.
+    /// The same, with the pipelines to a collector.
     #[must_use]
     pub fn exporting(mut self, exporter: Exporter) -> Self {
-        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-        self.metrics.telemetry_capacity.set((Signal::Traces,), export::QUEUE as f64);
+        for (signal, _) in exporter.counts() {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            self.metrics.telemetry_capacity.set((signal,), export::QUEUE as f64);
+        }
         self.exporter = Some(exporter);
         self
     }
@@ -114,6 +120,32 @@ impl Telemetry {
     /// The metrics of a Redis, which stand on the page from the first call on.
     pub fn redis(&self) -> &RedisMetrics {
         self.redis.get_or_init(|| self.page.redis())
+    }
+
+    /// The metrics of a directory server, which stand on the page from the first call on.
+    pub fn ldap(&self, server: &str) -> LdapMetrics {
+        let metrics = self.page.ldap(server);
+        metrics.up.set((), 1.0);
+        metrics
+    }
+
+    /// The metrics of an issuer of tokens, which stand on the page from the first call on.
+    pub fn issuer(&self, name: &str) -> IssuerMetrics {
+        self.page.issuer(name)
+    }
+
+    /// Notes that usable keys of an issuer were found, and how many.
+    pub fn found_keys(&self, issuer: &IssuerMetrics, count: usize) {
+        issuer.refreshes.count((KeyRefresh::Success,));
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        issuer.keys.set((), count as f64);
+        #[expect(clippy::cast_precision_loss, reason = "seconds of this century")]
+        issuer.last_success.set((), self.clock.unix_seconds() as f64);
+    }
+
+    /// The metrics of a service, which stand on the page from its beginning on.
+    pub fn service(&self, service: Service) -> ServiceMetrics {
+        self.page.service(service)
     }
 
     /// Says who hears of what happens from now on; the first one who does stays.
@@ -163,15 +195,16 @@ impl Telemetry {
         for (level, count) in log::counts() {
             self.metrics.log_events.reach((level,), count);
         }
-        let Some(counts) = self.exporter.as_ref().map(Exporter::counts) else { return };
         let items = &self.metrics.telemetry_items;
-        items.reach((Signal::Traces, Exported::Exported), counts.exported());
-        items.reach((Signal::Traces, Exported::Failed), counts.failed());
-        items.reach((Signal::Traces, Exported::Dropped), counts.dropped());
-        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-        self.metrics.telemetry_queue.set((Signal::Traces,), counts.waiting() as f64);
-        for took in counts.took() {
-            self.metrics.telemetry_export_seconds.observe((Signal::Traces,), took.as_secs_f64());
+        for (signal, counts) in self.exporter.iter().flat_map(Exporter::counts) {
+            items.reach((signal, Exported::Exported), counts.exported());
+            items.reach((signal, Exported::Failed), counts.failed());
+            items.reach((signal, Exported::Dropped), counts.dropped());
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            self.metrics.telemetry_queue.set((signal,), counts.waiting() as f64);
+            for took in counts.took() {
+                self.metrics.telemetry_export_seconds.observe((signal,), took.as_secs_f64());
+            }
         }
     }
 

@@ -42,7 +42,8 @@ pub(in crate::app) fn chain(
         .flat_map(|bound| bound.upstreams.iter().map(|name| (bound.prefix.clone(), name.clone())))
         .collect();
     let bindings = Arc::new(Bindings::new(pairs));
-    let instance = Instance { via: via.to_owned(), bindings: Arc::clone(&bindings) };
+    let (via, telemetry) = (via.to_owned(), tasks.telemetry_handle());
+    let instance = Instance { via, bindings: Arc::clone(&bindings), telemetry };
     let mut all = Vec::new();
     for server in &config.upstream.servers {
         let (bounds, telemetry) = (bounds(&config.upstream.care), tasks.telemetry_handle());

@@ -21,6 +21,7 @@ use crate::policy::overlay::Denies;
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::policy::ReloadSource;
+use crate::telemetry::labels::service::Service;
 
 /// All that hears.
 #[derive(Debug)]
@@ -59,10 +60,10 @@ pub(in crate::app) fn connect(
     let bus = Arc::new(Bus::over(link.clone(), Arc::clone(telemetry)));
     let (heard, policies) = (bus.hear(), ears.gateway.follow_policy());
     let known = Arc::clone(&ears.policies);
-    let _service = tasks.run("redis link", link.keep(tasks.clone()));
-    let _service = tasks.run("policy news", tell(Arc::clone(&bus), policies, known, tasks.clone()));
-    let _service = tasks.run("cluster bus", bus.keep(tasks.clone()));
-    let _service = tasks.run("news", ears.hear(heard, tasks.clone()));
+    tasks.serve(Service::RedisLink, link.keep(tasks.clone()));
+    tasks.serve(Service::PolicyNews, tell(Arc::clone(&bus), policies, known, tasks.clone()));
+    tasks.serve(Service::ClusterBus, bus.keep(tasks.clone()));
+    tasks.serve(Service::ClusterNews, ears.hear(heard, tasks.clone()));
 }
 
 /// Announces each policy that comes into force here, unless another node did: the list of news is short, and what lasts

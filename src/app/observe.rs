@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::ldap::Protection;
+use crate::config::server::Plaintext;
 use crate::telemetry::Telemetry;
-use crate::telemetry::trace::export::Exporter;
+use crate::telemetry::export::Exporter;
+use crate::telemetry::labels::service::Insecure;
 use crate::telemetry::trace::sampler::Sampler;
 
 /// The handle; with an exporter traces leave through it.
@@ -24,6 +27,15 @@ pub(in crate::app) fn telemetry(
         if settings.trace_late {
             telemetry = telemetry.keeping_late(settings.trace_slow);
         }
+    }
+    let insecure = &telemetry.metrics().insecure_setting;
+    let anywhere = config.server.plaintext == Plaintext::InsecureAnywhere;
+    let directories = &config.identity.ldap;
+    for (setting, is_on) in [
+        (Insecure::Anywhere, anywhere && config.server.tls_cert.is_none()),
+        (Insecure::Plaintext, directories.iter().any(|one| one.protection == Protection::None)),
+    ] {
+        insecure.set((setting,), if is_on { 1.0 } else { 0.0 });
     }
     Ok(Arc::new(telemetry))
 }

@@ -18,6 +18,7 @@ use crate::gateway::account::Accounts;
 use crate::link::LinkError;
 use crate::tasks::Tasks;
 use crate::telemetry::labels::audit::Witnessed;
+use crate::telemetry::labels::service::Service;
 use crate::tlog::checkpoint::Checkpoint;
 use crate::tlog::note::Note;
 
@@ -36,8 +37,8 @@ impl Node {
     /// Tells steps, and looks at those of others, until the gateway stops.
     pub(in crate::app) fn run(self, told: mpsc::Receiver<Told>) {
         let (tasks, node) = (self.tasks.clone(), Arc::new(self));
-        let _service = tasks.run("audit steps", Arc::clone(&node).tell(told));
-        let _service = tasks.run("audit witness", node.watch());
+        tasks.serve(Service::AuditSteps, Arc::clone(&node).tell(told));
+        tasks.serve(Service::AuditWitness, node.watch());
     }
 
     /// Tells each step in turn, however long it takes: a step that is missing is a gap for every witness. Ends with the

@@ -20,6 +20,9 @@ use crate::cache::entry::Held;
 use crate::cache::tier::Tier as _;
 use crate::cache::tier::TierError;
 use crate::tasks::Tasks;
+use crate::telemetry::Telemetry;
+use crate::telemetry::labels::integrity::CheckResult;
+use crate::telemetry::labels::integrity::Checked;
 
 /// Reads a directory through again and again, until the gateway stops.
 pub async fn keep(cache: Arc<Cache>, directory: Blob, interval: Duration, tasks: Tasks) {
@@ -27,13 +30,14 @@ pub async fn keep(cache: Arc<Cache>, directory: Blob, interval: Duration, tasks:
     while !stop.is_cancelled() {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = pass(&cache, &directory) => {}
+            () = pass(&cache, &directory, tasks.telemetry()) => {}
         }
         let _stopped = tokio::time::timeout(interval, stop.cancelled()).await;
     }
 }
 
-async fn pass(cache: &Cache, directory: &Blob) {
+async fn pass(cache: &Cache, directory: &Blob, telemetry: &Telemetry) {
+    let count = |result| telemetry.metrics().integrity_checks.count((Checked::BlobScrub, result));
     let (mut seen, mut corrupt, mut unreadable) = (0_usize, 0_usize, 0_usize);
     let mut named = HashSet::new();
     let mut keys = directory.keys();
@@ -42,6 +46,7 @@ async fn pass(cache: &Cache, directory: &Blob) {
         seen += 1;
         match directory.look(&key).await {
             Ok(Some(entry)) => {
+                count(CheckResult::Ok);
                 if let Held::Content(verified) = &entry.held {
                     named.insert(verified.content().sum());
                 }
@@ -49,9 +54,13 @@ async fn pass(cache: &Cache, directory: &Blob) {
             Ok(None) => {}
             Err(TierError::Corrupt(_)) => {
                 corrupt += 1;
+                count(CheckResult::Failed);
                 cache.put_back(&key).await;
             }
-            Err(_) => unreadable += 1,
+            Err(_) => {
+                unreadable += 1;
+                count(CheckResult::Unavailable);
+            }
         }
         tokio::time::sleep(begun.elapsed() * REST_FOR_WORK).await;
     }

@@ -14,8 +14,8 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::lifecycle;
 use crate::lifecycle::Listening;
+use crate::telemetry::export::Exporter;
 use crate::telemetry::log;
-use crate::telemetry::trace::export::Exporter;
 
 /// Serves modules.
 #[derive(Debug, Args)]
@@ -55,19 +55,13 @@ fn start(
     config: &Config,
     ready: impl FnOnce(&Listening) -> Result<String, Failure>,
 ) -> Result<(), Failure> {
-    let telemetry = &config.telemetry;
     let runtime = lifecycle::runtime()?;
-    let exporter = telemetry
-        .otlp_endpoint
-        .as_ref()
-        .map(|endpoint| {
-            // a channel of gRPC works on the runtime it is made beside
-            let _beside = runtime.enter();
-            let (url, node) = (endpoint.as_str(), &telemetry.node);
-            Exporter::start(url, telemetry.otlp_protocol, node, Arc::new(SystemClock))
-        })
-        .transpose()?;
-    log::install(telemetry.log_format, &telemetry.log_filter, exporter.as_ref())
+    let exporter = {
+        // a channel of gRPC works on the runtime it is made beside
+        let _beside = runtime.enter();
+        Exporter::start(&config.telemetry, Arc::new(SystemClock))?
+    };
+    log::install(config, exporter.as_ref())
         .map_err(|error| anyhow::anyhow!("telemetry.log_filter: {error}"))?;
     lifecycle::run(config, runtime, exporter.as_ref(), |listening| {
         if let Err(Failure::Failed(error)) = ready(listening).and_then(|text| say(&text)) {
@@ -113,10 +107,11 @@ fn greeting(config: &Config, listening: &Listening) -> String {
     line("bucket", bucket.unwrap_or_else(|| "off: no cache.bucket.endpoint".to_owned()));
     let redis = config.redis.as_ref().map(|redis| format!("{} nodes", redis.nodes.len()));
     line("redis", redis.unwrap_or_else(|| "off: no redis.nodes; this gateway is alone".to_owned()));
-    let copies = if config.audit.announce {
-        "checkpoints in the log too"
-    } else {
-        "checkpoints kept nowhere else: see audit.announce"
+    let copies = match (config.audit.announce, config.telemetry.exports_checkpoints()) {
+        (true, true) => "checkpoints in the log and at the collector too",
+        (true, false) => "checkpoints in the log too",
+        (false, true) => "checkpoints at the collector too",
+        (false, false) => "checkpoints kept nowhere else: see audit.announce",
     };
     line("audit", format!("{}, {copies}", config.audit.dir.display()));
     let traces = config.telemetry.otlp_endpoint.as_ref();

@@ -27,6 +27,8 @@ pub struct Telemetry {
     pub otlp_endpoint: Option<Url>,
     /// How it is spoken to.
     pub otlp_protocol: OtlpProtocol,
+    /// What it gets as log records.
+    pub otlp_logs: OtlpLogs,
     /// The share of requests whose trace is exported, from 0 to 1.
     pub trace_ratio: f64,
     /// Whether requests that failed or were slow are exported all the same.
@@ -37,6 +39,13 @@ pub struct Telemetry {
     pub trace_trusted: Vec<Network>,
     /// The name of this instance.
     pub node: String,
+}
+
+impl Telemetry {
+    /// Whether a collector gets the audit's checkpoints.
+    pub fn exports_checkpoints(&self) -> bool {
+        self.otlp_endpoint.is_some() && self.otlp_logs != OtlpLogs::Off
+    }
 }
 
 /// How log lines look.
@@ -79,6 +88,31 @@ impl OtlpProtocol {
         match self {
             Self::Http => "http",
             Self::Grpc => "grpc",
+        }
+    }
+}
+
+/// What a collector gets as log records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtlpLogs {
+    /// Nothing.
+    Off,
+    /// The audit's checkpoints.
+    Checkpoints,
+    /// These, and the application's own lines.
+    Application,
+}
+
+impl OtlpLogs {
+    /// All three.
+    pub const ALL: [Self; 3] = [Self::Off, Self::Checkpoints, Self::Application];
+
+    /// The word in the file.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Checkpoints => "checkpoints",
+            Self::Application => "application",
         }
     }
 }
@@ -137,14 +171,22 @@ pub(in crate::config) const SECTION: Section = Section {
             name: "otlp_endpoint",
             form: Form::Text,
             preset: Preset::Unset { example: "http://collector.corp.example:4318" },
-            doc: "The base URL of a collector that takes traces by OTLP; over http, /v1/traces is \
-                  added.",
+            doc: "The base URL of a collector that takes OTLP; over http, /v1/traces and /v1/logs \
+                  are added.",
         },
         Key {
             name: "otlp_protocol",
             form: Form::Text,
             preset: Preset::Value("http"),
             doc: "How the collector is spoken to: http (protobuf), or grpc (without TLS).",
+        },
+        Key {
+            name: "otlp_logs",
+            form: Form::Text,
+            preset: Preset::Value("off"),
+            doc: "What the collector gets as log records: off, checkpoints (of the audit, whatever \
+                  log_filter says, so that whoever keeps them keeps a copy), or application \
+                  (these, and the application's lines that log_filter lets through).",
         },
         Key {
             name: "trace_ratio",
@@ -193,17 +235,23 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<Telemetry> {
     let otlp_endpoint = table.maybe("otlp_endpoint", units::url);
     let otlp_protocol =
         table.one("otlp_protocol", units::one_of(&OtlpProtocol::ALL, OtlpProtocol::word));
+    let otlp_logs = table.one("otlp_logs", units::one_of(&OtlpLogs::ALL, OtlpLogs::word));
     let trace_ratio = table.one("trace_ratio", units::share);
     let trace_late = table.one("trace_late", units::switch);
     let trace_slow = table.one("trace_slow", units::duration);
     let trace_trusted = table.list("trace_trusted", network);
     let node = table.one("node", units::node);
+    if matches!((&otlp_endpoint, otlp_logs), (Some(None), Some(logs)) if logs != OtlpLogs::Off) {
+        let remedy = "give telemetry.otlp_endpoint as well, or write off";
+        table.wrong("otlp_logs", Wrong::new("names no collector to send to", remedy));
+    }
     Some(Telemetry {
         log_format: log_format?,
         log_filter: log_filter?,
         access: access?,
         otlp_endpoint: otlp_endpoint?,
         otlp_protocol: otlp_protocol?,
+        otlp_logs: otlp_logs?,
         trace_ratio: trace_ratio?,
         trace_late: trace_late?,
         trace_slow: trace_slow?,

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use reqwest::dns::Addrs;
 use reqwest::dns::Name;
@@ -17,6 +18,8 @@ use reqwest::dns::Resolving;
 
 use crate::egress::networks;
 use crate::egress::networks::Networks;
+use crate::telemetry::Telemetry;
+use crate::telemetry::labels::upstream::Resolved;
 
 /// The name could not be resolved.
 #[derive(Debug, thiserror::Error)]
@@ -47,11 +50,12 @@ struct Hosts {
     /// for addresses itself.
     named: Mutex<BTreeSet<String>>,
     networks: Networks,
+    telemetry: Arc<Telemetry>,
 }
 
 impl Resolver {
-    pub(in crate::egress) fn new(networks: Networks) -> Self {
-        Self(Arc::new(Hosts { named: Mutex::new(BTreeSet::new()), networks }))
+    pub(in crate::egress) fn new(networks: Networks, telemetry: Arc<Telemetry>) -> Self {
+        Self(Arc::new(Hosts { named: Mutex::new(BTreeSet::new()), networks, telemetry }))
     }
 
     /// A URL with this host is about to be asked for; `false` if there were too many already.
@@ -91,8 +95,12 @@ impl Resolve for Resolver {
         let hosts = Arc::clone(&self.0);
         Box::pin(async move {
             let name = name.as_str().to_owned();
+            let begun = Instant::now();
             let found =
                 tokio::net::lookup_host((name.as_str(), 0)).await.map(Iterator::collect::<Vec<_>>);
+            let result = if found.is_ok() { Resolved::Success } else { Resolved::Failure };
+            let seconds = &hosts.telemetry.metrics().dns_seconds;
+            seconds.observe((result,), begun.elapsed().as_secs_f64());
             match found {
                 Ok(found) => {
                     let addresses: Addrs = Box::new(hosts.judge(&name, found)?.into_iter());
@@ -110,6 +118,13 @@ const MOST_HOSTS: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
+    use crate::telemetry::trace::sampler::Sampler;
+
+    fn resolver(networks: Networks) -> Resolver {
+        let (sampler, clock) = (Sampler::default(), Arc::new(SystemClock));
+        Resolver::new(networks, Arc::new(Telemetry::new(&[], sampler, clock).unwrap()))
+    }
 
     fn judged(resolver: &Resolver, name: &str, addresses: &[&str]) -> Option<Vec<String>> {
         let found = addresses.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0));
@@ -119,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_name_of_ours_leads_to_allowed_addresses_only_and_that_of_a_proxy_anywhere() {
-        let resolver = Resolver::new(Networks::new(vec!["10.20.0.0/16".parse().unwrap()]));
+        let resolver = resolver(Networks::new(vec!["10.20.0.0/16".parse().unwrap()]));
         for host in ["proxy.example", "localhost"] {
             assert!(resolver.admit(host));
         }
@@ -140,7 +155,7 @@ mod tests {
 
     #[test]
     fn somebody_who_makes_names_up_comes_to_an_end() {
-        let resolver = Resolver::new(Networks::new(Vec::new()));
+        let resolver = resolver(Networks::new(Vec::new()));
         assert!((0..MOST_HOSTS).all(|number| resolver.admit(&format!("h{number}.example"))));
         assert!(!resolver.admit("one-more.example") && resolver.admit("h7.example"));
     }

@@ -36,7 +36,9 @@ use crate::telemetry::labels::Decision;
 use crate::telemetry::labels::Label as _;
 use crate::telemetry::labels::Outcome;
 use crate::telemetry::labels::SecurityEvent;
+use crate::telemetry::labels::service::Shed;
 use crate::telemetry::log::Lines;
+use crate::telemetry::product::Begun;
 use crate::telemetry::record::Record;
 
 /// What the transport refuses before there is a request. Each has its status and one text.
@@ -161,6 +163,7 @@ impl Accounts {
             Ok(place) => (place, reply),
             Err((refused, place)) => {
                 record.note(|facts| facts.fault = Some(refused.kind()));
+                self.telemetry.metrics().http_shed.count((Shed::Audit,));
                 let reply = Reply::fault(&refused, None, &record);
                 (Some(place.unwrap_or_else(|| self.audit.reserve_now(Class::Public))), reply)
             }
@@ -225,6 +228,9 @@ impl Accounts {
     pub fn rejected(&self, peer: SocketAddr, refused: Refused) {
         let metrics = self.telemetry.metrics();
         metrics.http_requests.count((Endpoint::Other, refused.code(), Outcome::Complete));
+        if refused == Refused::Slow {
+            metrics.http_shed.count((Shed::HeaderTimeout,));
+        }
         if refused.is_smuggling() {
             metrics.security_events.count((SecurityEvent::Smuggling,));
         }
@@ -380,7 +386,7 @@ impl Closer {
     fn first_byte(&self) {
         let Some(open) = &self.open else { return };
         let facts = open.record.facts();
-        let labels = (facts.endpoint.unwrap_or(Endpoint::Other), Answer::of(facts.cache));
+        let labels = Begun(facts.endpoint.unwrap_or(Endpoint::Other), Answer::of(facts.cache));
         let seconds = open.record.elapsed().as_secs_f64();
         let metrics = open.accounts.telemetry.metrics();
         metrics.http_first_byte_seconds.observe_seen(labels, seconds, open.record.sighting());

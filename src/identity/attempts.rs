@@ -22,6 +22,7 @@ use governor::Quota;
 use governor::RateLimiter;
 
 use crate::identity::remembered::Fingerprint;
+use crate::telemetry::labels::identity::LockScope;
 
 /// Whether somebody may try a password now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,25 @@ pub(in crate::identity) enum Lock {
     Account,
     /// The source may try nobody.
     Source,
+}
+
+impl Lock {
+    /// What it is counted as.
+    pub(in crate::identity) const fn scope(self) -> LockScope {
+        match self {
+            Self::Pair(_) | Self::Account => LockScope::User,
+            Self::Source => LockScope::Address,
+        }
+    }
+}
+
+/// How much is locked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Locked {
+    /// Names that some source, or every stranger, may not try.
+    pub users: usize,
+    /// Sources that may try nobody.
+    pub addresses: usize,
 }
 
 /// What is known about passwords that were wrong.
@@ -80,6 +100,12 @@ struct Account {
 }
 
 impl Failures {
+    /// How many would count now, without forgetting any.
+    fn standing(&self, now: Instant) -> usize {
+        let old = self.since.is_some_and(|since| now.duration_since(since) > WINDOW);
+        if old { 0 } else { self.distinct.len() }
+    }
+
     /// How many are young enough to count; older ones are forgotten together.
     fn count(&mut self, now: Instant) -> usize {
         if self.since.is_some_and(|since| now.duration_since(since) > WINDOW) {
@@ -153,6 +179,21 @@ impl Attempts {
             lock = lock.or(Some(Lock::Pair(pause)));
         }
         if by_source { Some(Lock::Source) } else { lock }
+    }
+
+    /// How much is locked now.
+    pub(in crate::identity) fn locked(&self, now: Instant) -> Locked {
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let least = BY_ACCOUNT.min(self.guard);
+        let accounts = books.accounts.iter();
+        let all = accounts.filter(|(_, account)| account.failures.standing(now) >= least);
+        let mut users: HashSet<&str> = all.map(|(name, _)| name.as_str()).collect();
+        let is_locked = |pair: &Pair| pair.locked_until.is_some_and(|until| now < until);
+        let pairs = books.pairs.iter().filter(|(_, pair)| is_locked(pair));
+        users.extend(pairs.map(|((_, name), _)| name.as_str()));
+        let is_throttled = |failures: &&Failures| failures.standing(now) >= BY_SOURCE;
+        let addresses = books.sources.values().filter(is_throttled).count();
+        Locked { users: users.len(), addresses }
     }
 
     /// A password was right: the pair starts anew, and the source is known for the account.
@@ -295,8 +336,10 @@ mod tests {
             attempts.gate(address(1), "alice", later + Duration::from_millis(1100)),
             Gate::Locked
         );
+        assert_eq!(attempts.locked(later), Locked { users: 1, addresses: 0 });
         attempts.succeeded(address(1), "alice", later);
         assert_eq!(attempts.gate(address(1), "alice", later), Gate::Open);
+        assert_eq!(attempts.locked(later), Locked::default());
     }
 
     #[test]
@@ -333,6 +376,8 @@ mod tests {
         let locks =
             (0..21).filter_map(|n| attempts.failed(address(1), &format!("name{n}"), wrong(n), now));
         assert_eq!(locks.collect::<Vec<_>>(), [Lock::Source], "told once");
+        assert_eq!(attempts.locked(now), Locked { users: 0, addresses: 1 });
+        assert_eq!(attempts.locked(now + WINDOW + Duration::from_secs(1)), Locked::default());
         assert_eq!(attempts.gate(address(1), "alice", now), Gate::Throttled);
         assert_eq!(attempts.gate(address(2), "alice", now), Gate::Open);
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::identity::IdentityError;
+use crate::identity::attempts::Locked;
 use crate::identity::caller::Caller;
 use crate::identity::credentials::Credentials;
 
@@ -17,6 +18,11 @@ pub trait Authenticator: Send + Sync + fmt::Debug {
 
     /// Looks at what may have changed although nobody showed a proof, so that it can be told of. May block.
     fn look(&self) {}
+
+    /// How much is locked just now after wrong passwords.
+    fn locked(&self) -> Locked {
+        Locked::default()
+    }
 
     /// Judges. Refusals are 401 with a reason for the audit; "cannot judge now" is another error, 503.
     fn authenticate<'a>(

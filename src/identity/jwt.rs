@@ -36,9 +36,13 @@ use crate::identity::jwks::KeySet;
 use crate::identity::keys::Discovered;
 use crate::identity::keys::FileKeys;
 use crate::identity::keys::Keys;
+use crate::identity::keys::News;
 use crate::tasks::Tasks;
+use crate::telemetry::Telemetry;
 use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
+use crate::telemetry::labels::identity::Held;
+use crate::telemetry::labels::identity::Recall;
 
 /// One configured issuer and its keys.
 #[derive(Debug)]
@@ -53,6 +57,7 @@ pub struct Jwt {
     issuers: Vec<Issuer>,
     verified: Cache<Sum, Verified>,
     clock: Arc<dyn Clock>,
+    telemetry: Arc<Telemetry>,
 }
 
 /// A token that was verified not long ago: good until its time, and as long as the set with its key is in force.
@@ -89,7 +94,8 @@ impl Jwt {
     ) -> Result<Self, DocumentsError> {
         let issuers: Result<Vec<_>, _> =
             issuers.into_iter().map(|settings| Issuer::new(settings, tasks, clock.now())).collect();
-        Ok(Self { issuers: issuers?, verified: Cache::new(VERIFIED), clock })
+        let (verified, telemetry) = (Cache::new(VERIFIED), tasks.telemetry_handle());
+        Ok(Self { issuers: issuers?, verified, clock, telemetry })
     }
 
     /// Asks every issuer that is found by discovery, for `check-config --probe`: what each said.
@@ -111,9 +117,12 @@ impl Jwt {
             who: None,
         };
         let name = Sum::of(token.as_bytes());
+        let recall = |held, recall| self.telemetry.metrics().auth_cache.count((held, recall));
         if let Some(caller) = self.remembered(&name).await {
+            recall(Held::Token, Recall::Hit);
             return Ok(caller);
         }
+        recall(Held::Token, Recall::Miss);
         let header = check_header(token).map_err(refused)?;
         let place = self.issuer_of(token).map_err(refused)?;
         let issuer = self
@@ -132,10 +141,12 @@ impl Jwt {
             return Err(IdentityError::Unavailable { method: AuthMethod::Jwt, detail });
         };
         let now = self.clock.unix_seconds();
-        if let Some(id) = header.kid.as_deref().filter(|id| keys.find(Some(id)).is_none())
-            && let Some(newer) = issuer.keys.look_for(id).await
-        {
-            keys = newer;
+        match header.kid.as_deref().filter(|id| keys.find(Some(id)).is_none()) {
+            None => recall(Held::Jwks, Recall::Hit),
+            Some(id) => {
+                recall(Held::Jwks, Recall::Miss);
+                keys = issuer.keys.look_for(id).await.unwrap_or(keys);
+            }
         }
         let claims = verify(token, header.kid.as_deref(), &keys).map_err(refused)?;
         issuer.check(&claims, now).map_err(refused)?;
@@ -177,15 +188,18 @@ impl Issuer {
             algorithms: settings.algorithms.clone(),
             leeway: settings.leeway.as_secs(),
         };
+        let news = News::of(&settings.issuer, &settings.name, tasks.telemetry_handle());
         let keys = match &settings.keys {
-            KeySource::File(path) => {
-                let telemetry = tasks.telemetry_handle();
-                Keys::File(FileKeys::open(path.clone(), demands, now, telemetry))
-            }
+            KeySource::File(path) => Keys::File(FileKeys::open(path.clone(), demands, now, news)),
             KeySource::Discovery { ca_file } => {
                 let documents = Documents::new(ca_file.as_deref())?;
                 let cooldown = settings.keys_cooldown;
-                Keys::Discovered(Discovered::start(demands, documents, cooldown, tasks.clone()))
+                Keys::Discovered(Discovered::start(
+                    demands,
+                    documents,
+                    cooldown,
+                    (news, tasks.clone()),
+                ))
             }
         };
         Ok(Self { settings, keys })

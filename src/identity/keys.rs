@@ -26,12 +26,15 @@ use crate::egress::document::Document;
 use crate::egress::document::Documents;
 use crate::identity::jwks::Demands;
 use crate::identity::jwks::KeySet;
+use crate::identity::jwks::KeySetError;
 use crate::tasks::Tasks;
 use crate::tasks::flights::Flights;
 use crate::telemetry::Telemetry;
 use crate::telemetry::happening::Happening;
 use crate::telemetry::happening::What;
-use crate::telemetry::labels::KeyFetch;
+use crate::telemetry::labels::identity::KeyRefresh;
+use crate::telemetry::labels::service::Service;
+use crate::telemetry::metrics::IssuerMetrics;
 
 /// The keys of one issuer.
 #[derive(Debug)]
@@ -73,22 +76,26 @@ pub(in crate::identity) struct FileKeys {
     news: News,
 }
 
-/// What was told last of an issuer's keys.
+/// Who hears of an issuer's keys, and what was told last.
 #[derive(Debug)]
-struct News {
+pub(in crate::identity) struct News {
     issuer: String,
+    metrics: Box<IssuerMetrics>,
     telemetry: Arc<Telemetry>,
     failed: AtomicBool,
 }
 
 impl News {
-    const fn new(issuer: String, telemetry: Arc<Telemetry>) -> Self {
-        Self { issuer, telemetry, failed: AtomicBool::new(false) }
+    /// Of an issuer; `name` is what it is called in the configuration.
+    pub(in crate::identity) fn of(issuer: &str, name: &str, telemetry: Arc<Telemetry>) -> Self {
+        let metrics = Box::new(telemetry.issuer(name));
+        Self { issuer: issuer.to_owned(), metrics, telemetry, failed: AtomicBool::new(false) }
     }
 
-    /// Tells of keys that are others than before.
+    /// Counts, and tells of keys that are others than before.
     fn good(&self, before: Option<&KeySet>, now: &KeySet) {
         self.failed.store(false, Ordering::Relaxed);
+        self.telemetry.found_keys(&self.metrics, now.ids().len());
         let (ids, known) = (now.ids(), before.map(KeySet::ids).unwrap_or_default());
         if ids != known {
             let what = Happening::new(What::KeysChanged, &self.issuer);
@@ -96,8 +103,9 @@ impl News {
         }
     }
 
-    /// Tells of the first of several failures in a row.
-    fn failed(&self, why: &dyn fmt::Display) {
+    /// Counts, and tells of the first of several failures in a row.
+    fn failed(&self, result: KeyRefresh, why: &dyn fmt::Display) {
+        self.metrics.refreshes.count((result,));
         if !self.failed.swap(true, Ordering::Relaxed) {
             let what = Happening::new(What::KeysFailed, &self.issuer);
             self.telemetry.tell(what.because(why));
@@ -111,10 +119,9 @@ impl FileKeys {
         path: PathBuf,
         demands: Demands,
         now: SystemTime,
-        telemetry: Arc<Telemetry>,
+        news: News,
     ) -> Self {
         let looked = Mutex::new((now, modified(&path)));
-        let news = News::new(demands.issuer.clone(), telemetry);
         let keys = Self { path, demands, set: ArcSwapOption::empty(), looked, news };
         keys.load();
         keys
@@ -127,7 +134,9 @@ impl FileKeys {
                 self.set.store(Some(Arc::new(set)));
             }
             Err(error) => {
-                self.news.failed(&error);
+                let unread = matches!(error, KeySetError::File(..));
+                let result = if unread { KeyRefresh::File } else { KeyRefresh::Parse };
+                self.news.failed(result, &error);
                 tracing::error!(issuer = %self.demands.issuer, %error, "key set refused: the last good one stays");
             }
         }
@@ -177,6 +186,9 @@ struct Times {
     max_age: Option<Duration>,
 }
 
+/// Why no keys came: the word of a closed list, and what happened.
+type Failed = (KeyRefresh, String);
+
 #[derive(Deserialize)]
 struct Discovery {
     issuer: String,
@@ -189,10 +201,9 @@ impl Discovered {
         demands: Demands,
         documents: Documents,
         cooldown: Duration,
-        tasks: Tasks,
+        (news, tasks): (News, Tasks),
     ) -> Self {
         let stop = tasks.stop().clone();
-        let news = News::new(demands.issuer.clone(), tasks.telemetry_handle());
         let keys = Self(Arc::new(Inner {
             news,
             demands,
@@ -205,7 +216,7 @@ impl Discovered {
             tasks,
         }));
         let service = keys.clone();
-        let _service = keys.0.tasks.run("key sets", async move {
+        keys.0.tasks.serve(Service::JwksRefresh, async move {
             while !stop.is_cancelled() {
                 service.refresh().await;
                 let _woken = tokio::time::timeout(service.pause(), stop.cancelled()).await;
@@ -270,18 +281,15 @@ impl Discovered {
     }
 
     async fn fetch(&self) {
-        let fetches = &self.0.tasks.telemetry().metrics().jwks_fetches;
         match self.ask().await {
             Ok((set, max_age)) => {
-                fetches.count((KeyFetch::Good,));
                 self.0.news.good(self.0.set.load().as_deref(), &set);
                 self.0.set.store(Some(Arc::new(set)));
                 let mut times = self.0.times.lock().unwrap_or_else(PoisonError::into_inner);
                 (times.good, times.max_age) = (Some(Instant::now()), max_age);
             }
-            Err(why) => {
-                fetches.count((KeyFetch::Failed,));
-                self.0.news.failed(&why);
+            Err((result, why)) => {
+                self.0.news.failed(result, &why);
                 let issuer = &self.0.demands.issuer;
                 tracing::warn!(%issuer, %why, "key set could not be fetched: the last good one stays");
             }
@@ -289,33 +297,37 @@ impl Discovered {
     }
 
     /// Discovery, then the key set.
-    async fn ask(&self) -> Result<(KeySet, Option<Duration>), String> {
+    async fn ask(&self) -> Result<(KeySet, Option<Duration>), Failed> {
         let issuer = &self.0.demands.issuer;
         let place = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+        let unusable = |why| (KeyRefresh::Parse, why);
         let found: Discovery = serde_json::from_slice(&self.get(&place).await?.bytes)
-            .map_err(|error| format!("{place}: {error}"))?;
+            .map_err(|error| unusable(format!("{place}: {error}")))?;
         if found.issuer != *issuer {
-            return Err(format!("{place} is about {}: set issuer to exactly that", found.issuer));
+            let why = format!("{place} is about {}: set issuer to exactly that", found.issuer);
+            return Err(unusable(why));
         }
         let document = self.get(&found.jwks_uri).await?;
         let set = KeySet::parse(&document.bytes, &self.0.demands, Path::new(&found.jwks_uri));
-        Ok((set.map_err(|error| error.to_string())?, document.max_age))
+        Ok((set.map_err(|error| unusable(error.to_string()))?, document.max_age))
     }
 
-    async fn get(&self, place: &str) -> Result<Document, String> {
-        let failed = |why: &dyn fmt::Display| format!("{place}: {why}");
-        let url = Url::parse(place).map_err(|error| failed(&error))?;
+    async fn get(&self, place: &str) -> Result<Document, Failed> {
+        let failed = |result, why: &dyn fmt::Display| (result, format!("{place}: {why}"));
+        let url = Url::parse(place).map_err(|error| failed(KeyRefresh::Parse, &error))?;
         let secure = url.scheme() == "https" || self.0.demands.issuer.starts_with("http://");
         if !secure {
-            return Err(failed(&"is no https URL"));
+            return Err(failed(KeyRefresh::Parse, &"is no https URL"));
         }
         let got = self.0.documents.get(url, DOCUMENT_BYTES, DOCUMENT_TIME).await;
-        got.map_err(|error| failed(&crate::fault::chain_text(&error)))
+        got.map_err(|error| {
+            failed(KeyRefresh::of(error.attempt()), &crate::fault::chain_text(&error))
+        })
     }
 
     /// Tries it once, for `check-config --probe`.
     pub(in crate::identity) async fn probe(&self) -> Result<(), String> {
-        self.ask().await.map(|_| ())
+        self.ask().await.map(|_| ()).map_err(|(_, why)| why)
     }
 }
 

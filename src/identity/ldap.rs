@@ -11,10 +11,10 @@
 
 mod connection;
 mod groups;
+mod tls;
 mod waiting;
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -29,11 +29,6 @@ use ldap3::Scope;
 use ldap3::SearchEntry;
 use ldap3::dn_escape;
 use ldap3::ldap_escape;
-use rustls::ClientConfig;
-use rustls::RootCertStore;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 use tracing::Span;
@@ -50,6 +45,7 @@ use crate::identity::IdentityError;
 use crate::identity::attempts::Attempts;
 use crate::identity::attempts::Gate;
 use crate::identity::attempts::Lock;
+use crate::identity::attempts::Locked;
 use crate::identity::authenticator::Authenticator;
 use crate::identity::caller::Caller;
 use crate::identity::caller::encode_name;
@@ -58,6 +54,7 @@ use crate::identity::ldap::connection::Bound;
 use crate::identity::ldap::connection::Lost;
 use crate::identity::ldap::connection::Pool;
 use crate::identity::ldap::groups::Reached;
+use crate::identity::ldap::tls::client_tls;
 use crate::identity::ldap::waiting::Waiting;
 use crate::identity::remembered::Fingerprint;
 use crate::identity::remembered::NoRandomness;
@@ -70,6 +67,8 @@ use crate::telemetry::happening::What;
 use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
 use crate::telemetry::labels::LdapLogin;
+use crate::telemetry::labels::identity::Held;
+use crate::telemetry::labels::identity::Recall;
 use crate::telemetry::record::Tried;
 
 /// Why a directory cannot be set up.
@@ -166,7 +165,12 @@ impl Ldap {
             .servers
             .iter()
             .map(|url| Server {
-                pool: Pool::new(url.clone(), settings.protection, tls.clone(), settings.times),
+                pool: Pool::new(
+                    url.clone(),
+                    (settings.protection, tls.clone()),
+                    settings.times,
+                    &tasks,
+                ),
                 breaker: Breaker::new(BREAKER, Arc::new(SystemClock)),
                 told: Mutex::new(Condition::Closed),
             })
@@ -214,8 +218,10 @@ impl Ldap {
         let count = |login| self.directory.tasks.telemetry().metrics().ldap_logins.count((login,));
         if let Some(outcome) = self.directory.remembered.look(&fingerprint) {
             count(LdapLogin::Remembered);
+            self.directory.recall(Recall::Hit);
             return outcome;
         }
+        self.directory.recall(Recall::Miss);
         let attempts = &self.directory.attempts;
         let gate = attempts.gate(source, user, Instant::now());
         if gate != Gate::Open {
@@ -254,6 +260,7 @@ impl Ldap {
                 let known = stale
                     .and_then(|stale| self.directory.remembered.look_back(&fingerprint, stale));
                 if let Some(caller) = known {
+                    self.directory.recall(Recall::Stale);
                     return Ok(Arc::new(caller.stale()));
                 }
             }
@@ -288,6 +295,7 @@ impl Directory {
                 Ok(_) => attempt.end(Verdict::Well),
                 Err(_) => drop(attempt),
             }
+            server.pool.answered(&asked);
             server.tell(&self.settings.name, &self.tasks);
             match asked {
                 Ok(said) => {
@@ -300,6 +308,10 @@ impl Directory {
         Err(unavailable(last))
     }
 
+    fn recall(&self, recall: Recall) {
+        self.tasks.telemetry().metrics().auth_cache.count((Held::LdapBind, recall));
+    }
+
     /// Tells that another server answers than did before.
     fn tell_answering(&self, place: usize, server: &Server) {
         if self.answering.swap(place, Ordering::Relaxed) != place {
@@ -310,6 +322,7 @@ impl Directory {
     }
 
     fn tell_locked(&self, lock: Lock, who: Option<Tried>, source: IpAddr) {
+        self.tasks.telemetry().metrics().auth_lockouts.count((lock.scope(),));
         let what = Happening::new(What::LockedOut, format!("directory {}", self.settings.name));
         let what = what.of(who, source).because(match lock {
             Lock::Pair(pause) => format!("the name, from this source, for {} s", pause.as_secs()),
@@ -417,6 +430,10 @@ impl Authenticator for Ldap {
         }
     }
 
+    fn locked(&self) -> Locked {
+        self.directory.attempts.locked(Instant::now())
+    }
+
     fn authenticate<'a>(
         &'a self,
         credentials: &'a Credentials,
@@ -452,25 +469,6 @@ fn closed(gate: Gate, user: &str) -> IdentityError {
 
 fn unavailable(detail: String) -> IdentityError {
     IdentityError::Unavailable { method: AuthMethod::Ldap, detail }
-}
-
-/// Trusts the authorities of a file and nobody else.
-fn client_tls(path: &Path) -> Result<ClientConfig, LdapError> {
-    let failed = |why: String| LdapError::Authorities(path.display().to_string(), why);
-    let mut roots = RootCertStore::empty();
-    let found = CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?;
-    for certificate in found {
-        let certificate = certificate.map_err(|error| failed(error.to_string()))?;
-        roots.add(certificate).map_err(|error| failed(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(failed("it holds no certificate".to_owned()));
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
 }
 
 /// Logins at once: a directory is shared with others.

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use crate::app::App;
 use crate::config::Config;
 use crate::telemetry::labels::policy::ReloadSource;
+use crate::telemetry::labels::service::Service;
 
 /// Starts the service. Notices of the file system are hints: they are lost on network file systems, and where a folder is
 /// exchanged as a whole; the look by time is what counts.
@@ -23,7 +24,7 @@ pub(in crate::lifecycle) fn start(config: &Config, app: &App) -> std::io::Result
     let watcher = watcher(&watched(config), &changed);
     let mut hangup = signal(SignalKind::hangup())?;
     let (gateway, stop) = (Arc::clone(&app.gateway), app.tasks.stop().clone());
-    let _service = app.tasks.run("policy-watch", async move {
+    app.tasks.serve(Service::PolicyWatch, async move {
         // ends with the service
         let _watcher = watcher;
         loop {
@@ -51,7 +52,7 @@ fn watch_denies(config: &Config, app: &App) {
     let folder = config.policy.denies_file.parent().unwrap_or_else(|| Path::new("."));
     let watcher = watcher(&[(folder.to_owned(), RecursiveMode::NonRecursive)], &changed);
     let (gateway, stop) = (Arc::clone(&app.gateway), app.tasks.stop().clone());
-    let _service = app.tasks.run("deny-watch", async move {
+    app.tasks.serve(Service::DenyWatch, async move {
         // ends with the service
         let _watcher = watcher;
         loop {

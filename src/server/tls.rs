@@ -29,6 +29,7 @@ use x509_parser::prelude::X509Certificate;
 use crate::content::Sum;
 use crate::head::Certificate;
 use crate::tasks::Tasks;
+use crate::telemetry::labels::service::Service;
 
 /// Why a listener cannot speak TLS.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +84,7 @@ impl Acceptor {
         let told = tasks.clone();
         acceptor.tell(&told);
         let mut seen = stamps(&acceptor.files);
-        let _service = tasks.run("certificates", async move {
+        tasks.serve(Service::Certificates, async move {
             while tokio::time::timeout(LOOK_AGAIN, stop.cancelled()).await.is_err() {
                 let found = stamps(&acceptor.files);
                 if found == seen {

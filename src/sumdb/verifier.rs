@@ -26,6 +26,8 @@ use crate::tasks::Tasks;
 use crate::telemetry::labels::Attempt;
 use crate::telemetry::labels::Integrity;
 use crate::telemetry::labels::Label as _;
+use crate::telemetry::labels::integrity::CheckResult;
+use crate::telemetry::labels::integrity::Checked;
 use crate::telemetry::observed::Observed;
 
 /// Which check refused the content.
@@ -128,6 +130,10 @@ impl Verifier {
         announced: Option<Sum>,
     ) -> Result<Verified, VerifyError> {
         let came = content.sum();
+        if let Some(announced) = announced {
+            let result = if announced == came { CheckResult::Ok } else { CheckResult::Failed };
+            self.count(Checked::AnnouncedSum, result);
+        }
         if let Some(announced) = announced.filter(|announced| *announced != came) {
             let what = request.module_path().unwrap_or("the checksum database").to_owned();
             return Err(VerifyError::Sum { what, came, announced });
@@ -135,8 +141,33 @@ impl Verifier {
         let Request::Module(asked) = request else {
             return Ok(Verified::new(content, Basis::Unsummed));
         };
+        let checked = checked(&asked.artifact);
         let asked = asked.clone();
-        self.tasks.block("verify", move || check(&asked, content)).await?
+        let verified = self.tasks.block("verify", move || check(&asked, content)).await;
+        let verified = verified.unwrap_or_else(|gone| Err(gone.into()));
+        if let Some(checked) = checked {
+            let result = match &verified {
+                Ok(_) => CheckResult::Ok,
+                Err(VerifyError::Spool(_) | VerifyError::Gone(_)) => CheckResult::Unavailable,
+                Err(_) => CheckResult::Failed,
+            };
+            self.count(checked, result);
+        }
+        verified
+    }
+
+    fn count(&self, checked: Checked, result: CheckResult) {
+        self.tasks.telemetry().metrics().integrity_checks.count((checked, result));
+    }
+}
+
+/// What is checked of an artifact; nothing of a list, whose lines are taken one by one.
+const fn checked(artifact: &Artifact) -> Option<Checked> {
+    match artifact {
+        Artifact::Zip(_) => Some(Checked::Zip),
+        Artifact::Mod(_) => Some(Checked::GoMod),
+        Artifact::Info(_) | Artifact::Query(_) | Artifact::Latest => Some(Checked::Info),
+        Artifact::List => None,
     }
 }
 

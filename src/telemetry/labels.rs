@@ -58,7 +58,10 @@ impl Label for Endpoint {
 }
 
 pub mod audit;
+pub mod identity;
+pub mod integrity;
 pub mod policy;
+pub mod service;
 
 label! {
     /// The status of an answer.
@@ -270,16 +273,6 @@ label! {
 }
 
 label! {
-    /// What became of a fetch of an issuer's keys.
-    KeyFetch as "result" {
-        /// A usable set came.
-        Good = "good",
-        /// None did; the last good one stays.
-        Failed = "failed",
-    }
-}
-
-label! {
     /// The policy's word.
     Decision as "decision" {
         /// Yes.
@@ -423,6 +416,8 @@ label! {
     Signal as "signal" {
         /// Spans.
         Traces = "traces",
+        /// Log records: checkpoints of the audit, and lines.
+        Logs = "logs",
     }
 }
 

@@ -17,26 +17,33 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::config::Config;
 use crate::config::telemetry::LogFormat;
 use crate::telemetry::Telemetry;
+use crate::telemetry::export::Exporter;
 use crate::telemetry::labels::Label as _;
 use crate::telemetry::labels::Level;
 use crate::telemetry::trace::TARGET;
-use crate::telemetry::trace::export::Exporter;
 
-/// Installs the process's subscriber: JSON or text lines on standard output, spans to the exporter if there is one.
+/// Installs the process's subscriber: JSON or text lines on standard output, spans and records to the exporter if
+/// there is one. Checkpoints of the audit are lines if they are announced, whatever the filter says.
 ///
 /// Called once, by the command line. A second call is an error of the program and is reported as such.
 pub fn install(
-    format: LogFormat,
-    filter: &str,
+    config: &Config,
     exporter: Option<&Exporter>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let filter = &config.telemetry.log_filter;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stdout)
         .with_ansi(io::stdout().is_terminal());
-    let filter = || EnvFilter::try_new(format!("actix_server=warn,{filter},{TARGET}=off"));
-    let lines = match format {
+    let records = exporter.map(|exporter| exporter.records(filter)).transpose()?.flatten();
+    let checkpoints = if config.audit.announce { "info" } else { "off" };
+    let filter = || {
+        let ours = format!("{TARGET}=off,{CHECKPOINT}={checkpoints}");
+        EnvFilter::try_new(format!("actix_server=warn,{filter},{ours}"))
+    };
+    let lines = match config.telemetry.log_format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
         LogFormat::Text => lines.compact().with_target(false).boxed(),
     };
@@ -49,12 +56,16 @@ pub fn install(
             .with_filter(FilterFn::new(|meta| meta.target() == TARGET))
     });
     tracing_subscriber::registry()
+        .with(records)
         .with(lines.with_filter(filter()?))
         .with(CountLines.with_filter(filter()?))
         .with(spans)
         .try_init()?;
     Ok(())
 }
+
+/// The target of the audit's checkpoints, which go where the settings say and not by their level.
+pub(in crate::telemetry) const CHECKPOINT: &str = "modgate::audit::checkpoint";
 
 /// Lines of the application so far; the subscriber is the process's, and so is this.
 static COUNTS: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];

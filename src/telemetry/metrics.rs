@@ -1,6 +1,7 @@
 //! The catalogue: the only place where a metric is named. Its doc comment is the HELP text on the page.
 
 use std::sync::Arc;
+use std::sync::PoisonError;
 
 use metrics_exporter_prometheus::BuildError;
 use metrics_exporter_prometheus::Matcher;
@@ -17,8 +18,6 @@ use crate::telemetry::family::Family as _;
 use crate::telemetry::family::Gauges;
 use crate::telemetry::family::Histograms;
 use crate::telemetry::family::Registry;
-use crate::telemetry::labels::Answer;
-use crate::telemetry::labels::Attempt;
 use crate::telemetry::labels::AuditMode;
 use crate::telemetry::labels::AuditResult;
 use crate::telemetry::labels::AuthMethod;
@@ -26,7 +25,6 @@ use crate::telemetry::labels::AuthResult;
 use crate::telemetry::labels::CacheResult;
 use crate::telemetry::labels::Code;
 use crate::telemetry::labels::Decision;
-use crate::telemetry::labels::Direction;
 use crate::telemetry::labels::EvictionCause;
 use crate::telemetry::labels::Exported;
 use crate::telemetry::labels::FillResult;
@@ -34,14 +32,11 @@ use crate::telemetry::labels::Handshake;
 use crate::telemetry::labels::HttpVersion;
 use crate::telemetry::labels::Integrity;
 use crate::telemetry::labels::JobState;
-use crate::telemetry::labels::KeyFetch;
+use crate::telemetry::labels::Label as _;
 use crate::telemetry::labels::LdapLogin;
 use crate::telemetry::labels::Level;
 use crate::telemetry::labels::Lookup;
-use crate::telemetry::labels::News;
 use crate::telemetry::labels::Outcome;
-use crate::telemetry::labels::RedisGroup;
-use crate::telemetry::labels::RedisResult;
 use crate::telemetry::labels::Sampling;
 use crate::telemetry::labels::SecurityEvent;
 use crate::telemetry::labels::Signal;
@@ -49,7 +44,13 @@ use crate::telemetry::labels::Sink;
 use crate::telemetry::labels::Tier;
 use crate::telemetry::labels::TierOperation;
 use crate::telemetry::labels::TierResult;
+use crate::telemetry::labels::audit::Checkpointed;
 use crate::telemetry::labels::audit::Witnessed;
+use crate::telemetry::labels::identity::Held;
+use crate::telemetry::labels::identity::LockScope;
+use crate::telemetry::labels::identity::Recall;
+use crate::telemetry::labels::integrity::CheckResult;
+use crate::telemetry::labels::integrity::Checked;
 use crate::telemetry::labels::policy::Candidate;
 use crate::telemetry::labels::policy::DecisionReason;
 use crate::telemetry::labels::policy::InForce;
@@ -57,13 +58,15 @@ use crate::telemetry::labels::policy::Memory;
 use crate::telemetry::labels::policy::PolicyReload;
 use crate::telemetry::labels::policy::ReloadSource;
 use crate::telemetry::labels::policy::RowKind;
-use crate::telemetry::labels::upstream::Circuit;
-use crate::telemetry::labels::upstream::FallBackReason;
-use crate::telemetry::labels::upstream::Phase;
-use crate::telemetry::labels::upstream::Retry;
+use crate::telemetry::labels::service::Check;
+use crate::telemetry::labels::service::Insecure;
+use crate::telemetry::labels::service::Service;
+use crate::telemetry::labels::service::Shed;
+use crate::telemetry::labels::upstream::Resolved;
 use crate::telemetry::page;
 use crate::telemetry::page::Page;
 use crate::telemetry::process;
+use crate::telemetry::product::Begun;
 use crate::telemetry::product::LabelSet;
 use crate::telemetry::product::Served;
 
@@ -110,13 +113,13 @@ macro_rules! catalogue {
         pub struct $holder { $(#[doc = $help] pub $field: $family,)+ }
 
         impl $holder {
-            fn register(on: &Registry<'_>, shared: &[(&'static str, String)]) -> Self {
+            pub(in crate::telemetry) fn register(on: &Registry<'_>, shared: &[(&'static str, String)]) -> Self {
                 $(<$family>::describe(on.recorder, $name, $help);)+
                 Self { $($field: <$family>::register(on, $name, shared, ladder!($($ladder)?)),)+ }
             }
         }
 
-        const $entries: &[Entry] = {
+        pub(in crate::telemetry::metrics) const $entries: &[Entry] = {
             const DIMENSION: Option<&str> = dimension!($($dimension)?);
             &[$(Entry {
                 name: $name,
@@ -149,6 +152,19 @@ macro_rules! ladder {
     };
 }
 
+// below the macro, which they are written with
+mod identity;
+mod redis;
+mod service;
+mod upstream;
+
+pub use crate::telemetry::metrics::identity::IssuerMetrics;
+pub use crate::telemetry::metrics::identity::LdapMetrics;
+pub use crate::telemetry::metrics::redis::RedisMetrics;
+pub use crate::telemetry::metrics::service::ConfigMetrics;
+pub use crate::telemetry::metrics::service::ServiceMetrics;
+pub use crate::telemetry::metrics::upstream::UpstreamMetrics;
+
 catalogue! {
     /// Every metric that has no configured dimension.
     Metrics, ENTRIES:
@@ -157,13 +173,15 @@ catalogue! {
     /// Time from the request head to the last byte of the answer.
     histogram http_request_seconds "modgate_http_request_duration_seconds": Histograms<Served>, in SERVE;
     /// Time from the request head to the first byte of the answer.
-    histogram http_first_byte_seconds "modgate_http_first_byte_seconds": Histograms<(Endpoint, Answer)>, in SERVE;
+    histogram http_first_byte_seconds "modgate_http_first_byte_seconds": Histograms<Begun>, in SERVE;
     /// Body bytes sent for an answer.
     histogram http_response_bytes "modgate_http_response_size_bytes": Histograms<(Endpoint,)>, in SIZE;
     /// Requests being served, their bodies included.
     gauge http_in_flight "modgate_http_requests_in_flight": Gauges<()>;
     /// Requests that wait for a fill somebody else began.
     gauge fetch_waiters "modgate_fetch_waiters": Gauges<()>;
+    /// Requests that were refused so that others can be served.
+    counter http_shed "modgate_http_requests_shed_total": Counters<(Shed,)>;
     /// TLS handshakes, by how they ended.
     counter tls_handshakes "modgate_tls_handshakes_total": Counters<(Handshake,)>;
     /// How the content of each module request was found.
@@ -182,6 +200,10 @@ catalogue! {
     counter cache_evictions "modgate_cache_evictions_total": Counters<(Tier, EvictionCause)>;
     /// Fills, by what was wanted and what became of it.
     counter cache_fills "modgate_cache_fills_total": Counters<(Endpoint, FillResult)>;
+    /// Time to look for the addresses of an upstream's name, once for each connection.
+    histogram dns_seconds "modgate_upstream_dns_duration_seconds": Histograms<(Resolved,)>, in SERVE;
+    /// Checks of content, by what was checked and what it came to.
+    counter integrity_checks "modgate_integrity_checks_total": Counters<(Checked, CheckResult)>;
     /// Content that was refused.
     counter integrity_failures "modgate_integrity_failures_total": Counters<(Integrity,)>;
     /// Proofs of identity, by method and result.
@@ -190,8 +212,12 @@ catalogue! {
     histogram auth_seconds "modgate_auth_duration_seconds": Histograms<(AuthMethod,)>, in DECIDE;
     /// Names and passwords, by what became of them.
     counter ldap_logins "modgate_ldap_logins_total": Counters<(LdapLogin,)>;
-    /// Fetches of issuers' keys.
-    counter jwks_fetches "modgate_jwks_fetches_total": Counters<(KeyFetch,)>;
+    /// What is remembered of callers, by whether it was when it was needed.
+    counter auth_cache "modgate_auth_cache_requests_total": Counters<(Held, Recall)>;
+    /// Names and sources that were locked after wrong passwords.
+    counter auth_lockouts "modgate_auth_lockouts_total": Counters<(LockScope,)>;
+    /// Names and sources that are locked.
+    gauge auth_locked "modgate_auth_locked": Gauges<(LockScope,)>;
     /// Decisions of the policy.
     counter authz_decisions "modgate_authz_decisions_total": Counters<(Decision, DecisionReason)>;
     /// Time to decide.
@@ -218,19 +244,23 @@ catalogue! {
     gauge audit_queue_capacity "modgate_audit_queue_capacity": Gauges<()>;
     /// Time to write a batch of audit events, by when they count as written.
     histogram audit_write_seconds "modgate_audit_write_duration_seconds": Histograms<(AuditMode,)>, in DECIDE;
+    /// Time that an answer waited for its record, or for its place in the audit.
+    histogram audit_append_seconds "modgate_audit_append_duration_seconds": Histograms<()>, in DECIDE;
     /// When the audit was last signed, in seconds since 1970.
     gauge audit_checkpoint "modgate_audit_last_checkpoint_timestamp_seconds": Gauges<()>;
+    /// Checkpoints of this node's audit: those that were signed and kept, and directories that could not keep one.
+    counter audit_checkpoints "modgate_audit_checkpoints_total": Counters<(Checkpointed,)>;
     /// Steps of other nodes' logs, by what this node as their witness made of them.
     counter audit_witnessed "modgate_audit_witnessed_total": Counters<(Witnessed,)>;
     /// Records that are signed but that no other node has signed yet; those told so far if nobody ever did.
     gauge audit_witness_lag "modgate_audit_witness_lag_records": Gauges<()>;
     /// Traces, by whether they are exported.
     counter sampling "modgate_telemetry_sampling_total": Counters<(Sampling,)>;
-    /// Spans, by what became of them on their way to the collector; all 0 without one.
+    /// Spans and log records, by what became of them on their way to the collector; all 0 without one.
     counter telemetry_items "modgate_telemetry_items_total": Counters<(Signal, Exported)>;
-    /// Spans that wait for the collector.
+    /// Spans or log records that wait for the collector.
     gauge telemetry_queue "modgate_telemetry_queue_length": Gauges<(Signal,)>;
-    /// Spans that may wait; more are dropped and counted.
+    /// Spans or log records that may wait; more are dropped and counted.
     gauge telemetry_capacity "modgate_telemetry_queue_capacity": Gauges<(Signal,)>;
     /// Time of one export to the collector.
     histogram telemetry_export_seconds "modgate_telemetry_export_duration_seconds": Histograms<(Signal,)>, in SERVE;
@@ -244,56 +274,20 @@ catalogue! {
     counter log_dropped "modgate_log_lines_dropped_total": Counters<()>;
     /// Open connections of the module listeners.
     gauge http_connections "modgate_http_connections": Gauges<(HttpVersion,)>;
+    /// How late a timer of each worker's event loop was: while it is late, nobody on that worker is answered.
+    histogram worker_lag "modgate_runtime_worker_lag_seconds": Histograms<()>, in SERVE;
     /// Blocking work: hashing, inflating, reading of files.
     gauge blocking_jobs "modgate_runtime_blocking_jobs": Gauges<(JobState,)>;
     /// Decisions, by whether they were remembered.
     counter authz_cache "modgate_authz_cache_requests_total": Counters<(Memory,)>;
     /// Whether the gateway is ready to serve.
     gauge ready "modgate_ready": Gauges<()>;
+    /// What must be well for that: 1 if it is.
+    gauge ready_check "modgate_ready_check": Gauges<(Check,)>;
+    /// 1 while a setting is on whose own name warns of it.
+    gauge insecure_setting "modgate_insecure_setting": Gauges<(Insecure,)>;
     /// Panics caught in tasks and threads.
     counter panics "modgate_panics_total": Counters<()>;
-}
-
-catalogue! {
-    /// The metrics of one upstream; the label `upstream` is its configured name.
-    UpstreamMetrics, UPSTREAM_ENTRIES by "upstream":
-    /// Attempts at an upstream, by what became of them.
-    counter attempts "modgate_upstream_requests_total": Counters<(Attempt,)>;
-    /// Time of an attempt at an upstream, to its first byte and to its last.
-    histogram seconds "modgate_upstream_request_duration_seconds": Histograms<(Phase,)>, in SERVE;
-    /// How often an attempt was repeated, by what became of the one before.
-    counter retries "modgate_upstream_retries_total": Counters<(Retry,)>;
-    /// How often the next upstream of a chain was asked after this one.
-    counter fallbacks "modgate_upstream_fallbacks_total": Counters<(FallBackReason,)>;
-    /// Whether an upstream answers, as far as requests and probes have shown.
-    gauge up "modgate_upstream_up": Gauges<()>;
-    /// When an upstream last gave verified content or said that it has none.
-    gauge last_success "modgate_upstream_last_success_timestamp_seconds": Gauges<()>;
-    /// How the breaker of an upstream stands: 1 for its state, 0 for the others.
-    gauge circuit "modgate_upstream_circuit_state": Gauges<(Circuit,)>;
-    /// Requests under way at an upstream.
-    gauge in_flight "modgate_upstream_requests_in_flight": Gauges<()>;
-    /// Requests that wait for their turn at an upstream.
-    gauge waiting "modgate_upstream_requests_waiting": Gauges<()>;
-    /// Requests refused because too many waited for an upstream, or for too long.
-    counter refused "modgate_upstream_refused_total": Counters<()>;
-}
-
-catalogue! {
-    /// The metrics of a Redis; they stand on the page only where one is configured.
-    RedisMetrics, REDIS_ENTRIES:
-    /// Commands, by what they do and what became of them.
-    counter commands "modgate_redis_commands_total": Counters<(RedisGroup, RedisResult)>;
-    /// Time of a command.
-    histogram seconds "modgate_redis_command_duration_seconds": Histograms<(RedisGroup,)>, in SERVE;
-    /// Whether there is a connection on which commands are tried.
-    gauge up "modgate_redis_up": Gauges<()>;
-    /// How often a connection was made, the first one included.
-    counter reconnects "modgate_redis_reconnects_total": Counters<()>;
-    /// News that nodes tell each other.
-    counter news "modgate_cluster_messages_total": Counters<(News, Direction)>;
-    /// How often news was missed, so that what it may have been about was distrusted.
-    counter gaps "modgate_cluster_gaps_total": Counters<()>;
 }
 
 catalogue! {
@@ -305,7 +299,9 @@ catalogue! {
 
 /// The whole catalogue, for the page of metrics and for the contracts.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
-    let ours = ENTRIES.iter().chain(UPSTREAM_ENTRIES).chain(REDIS_ENTRIES);
+    let ours = ENTRIES.iter().chain(upstream::UPSTREAM_ENTRIES).chain(redis::REDIS_ENTRIES);
+    let ours = ours.chain(identity::LDAP_ENTRIES).chain(identity::ISSUER_ENTRIES);
+    let ours = ours.chain(service::SERVICE_ENTRIES).chain(service::CONFIG_ENTRIES);
     ours.chain(BUILD_ENTRIES).chain(PAGE_ENTRIES)
 }
 
@@ -333,10 +329,44 @@ const NAMES_LIMIT: usize = 32;
 const OTHER: &str = "_other";
 
 impl Page {
+    fn registry(&self) -> Registry<'_> {
+        Registry { recorder: self.recorder.as_ref(), exemplars: &self.exemplars }
+    }
+
     /// Registers what is a Redis'.
     pub(in crate::telemetry) fn redis(&self) -> RedisMetrics {
-        let on = Registry { recorder: self.recorder.as_ref(), exemplars: &self.exemplars };
-        RedisMetrics::register(&on, &[])
+        RedisMetrics::register(&self.registry(), &[])
+    }
+
+    /// Registers what is a service's.
+    pub(in crate::telemetry) fn service(&self, service: Service) -> ServiceMetrics {
+        ServiceMetrics::register(&self.registry(), &[("task", service.text().to_owned())])
+    }
+
+    /// Registers what is a directory server's.
+    pub(in crate::telemetry) fn ldap(&self, server: &str) -> LdapMetrics {
+        LdapMetrics::register(&self.registry(), &[("server", self.shown("server", server))])
+    }
+
+    /// Registers what is an issuer's.
+    pub(in crate::telemetry) fn issuer(&self, name: &str) -> IssuerMetrics {
+        IssuerMetrics::register(&self.registry(), &[("issuer", self.shown("issuer", name))])
+    }
+
+    /// A configured name as a label has it: the first of a kind are named, the rest share one.
+    fn shown(&self, kind: &'static str, name: &str) -> String {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = named.entry(kind).or_default();
+        if known.len() < NAMES_LIMIT {
+            known.insert(name.to_owned());
+        }
+        if known.contains(name) { name.to_owned() } else { OTHER.to_owned() }
+    }
+
+    /// Says by which settings the gateway runs, as a digest of them.
+    pub fn configured(&self, revision: &str) {
+        let labels = [("revision", revision.to_owned())];
+        ConfigMetrics::register(&self.registry(), &labels).info.set((), 1.0);
     }
 }
 
@@ -368,69 +398,16 @@ pub(in crate::telemetry) fn install(
         })
         .collect();
     let (handle, recorder) = (recorder.handle(), Arc::new(recorder));
-    let page = Page { handle, recorder, process, exemplars, policy: Arc::default() };
+    let page = Page {
+        handle,
+        recorder,
+        process,
+        exemplars,
+        policy: Arc::default(),
+        named: Arc::default(),
+    };
     Ok((metrics, each, page))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_say_their_unit_and_help_is_a_sentence() {
-        for entry in entries() {
-            let ours = entry.name.starts_with("modgate_") || entry.name.starts_with("process_");
-            assert!(ours, "{}", entry.name);
-            assert_eq!(entry.kind == "counter", entry.name.ends_with("_total"), "{}", entry.name);
-            if entry.kind == "histogram" {
-                let unit = entry.name.ends_with("_seconds") || entry.name.ends_with("_bytes");
-                assert!(unit && entry.ladder.is_some(), "{}", entry.name);
-            }
-            assert!(entry.help.trim().ends_with('.'), "{}", entry.name);
-        }
-    }
-
-    #[test]
-    fn every_series_is_on_the_page_from_the_first_scrape() {
-        let (_, _, page) = install(&["athens".to_owned()]).unwrap();
-        let page = page.render(page::Format::Text);
-        let optional = |entry: &Entry| REDIS_ENTRIES.iter().any(|one| one.name == entry.name);
-        let always = entries().filter(|entry| !optional(entry));
-        for entry in always.filter(|entry| entry.kind != "histogram") {
-            assert!(page.contains(entry.name), "{}", entry.name);
-        }
-        assert!(
-            page.contains("modgate_upstream_requests_total{upstream=\"athens\",result=\"dns\"} 0")
-        );
-        assert!(!page.contains("quantile="));
-    }
-
-    /// Four upstreams are an ordinary deployment; as many as are named at all are the ceiling.
-    #[test]
-    fn the_page_keeps_its_budget_and_the_catalogue_counts_its_lines() {
-        let names: Vec<_> = (0..40).map(|number| format!("upstream-{number}")).collect();
-        for (count, budget) in [(4, 5000), (40, 20_000)] {
-            let (_, _, page) = install(names.get(..count).unwrap()).unwrap();
-            let _redis = page.redis();
-            let page = page.render(page::Format::Text);
-            let lines: Vec<_> =
-                page.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-            assert!(lines.len() <= budget, "{count} upstreams: {} lines", lines.len());
-            let named = count.min(NAMES_LIMIT + 1);
-            for entry in entries() {
-                let ours = |line: &&&str| {
-                    let name = line.split(['{', ' ']).next().unwrap_or_default();
-                    let part = name.strip_prefix(entry.name);
-                    part.is_some_and(|rest| ["", "_bucket", "_sum", "_count"].contains(&rest))
-                };
-                let dimension = if entry.dimension == Some("upstream") { named } else { 1 };
-                assert_eq!(
-                    lines.iter().filter(ours).count(),
-                    entry.lines(dimension),
-                    "{}",
-                    entry.name
-                );
-            }
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
 //! The page of metrics, in the two formats that scrapers ask for.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -54,6 +56,8 @@ pub struct Page {
     pub(in crate::telemetry) exemplars: Exemplars,
     /// What the policy in force is called; a family of series could not forget the one before.
     pub(in crate::telemetry) policy: Arc<Mutex<Option<Arc<str>>>>,
+    /// Configured names that stand in labels, by what they name.
+    pub(in crate::telemetry) named: Arc<Mutex<BTreeMap<&'static str, BTreeSet<String>>>>,
 }
 
 impl fmt::Debug for Page {

@@ -102,12 +102,15 @@ impl<A: Label, B: Label, C: Label> Labels for (A, B, C) {
 #[derive(Debug, Clone, Copy)]
 pub struct Served(pub Endpoint, pub CodeClass, pub Answer);
 
+/// Whether an endpoint answers with what was looked for in tiers; our own pages are never looked for.
+const fn is_content(endpoint: Endpoint) -> bool {
+    !matches!(endpoint, Endpoint::Own | Endpoint::Root | Endpoint::Admin | Endpoint::Other)
+}
+
 impl Served {
-    /// Whether it can be. Content of modules and of checksum databases is never sent without having been looked for;
-    /// our own pages are never looked for.
+    /// Whether it can be. Content of modules and of checksum databases is never sent without having been looked for.
     const fn can_be(self) -> bool {
-        let content =
-            !matches!(self.0, Endpoint::Own | Endpoint::Root | Endpoint::Admin | Endpoint::Other);
+        let content = is_content(self.0);
         match (self.2, self.1) {
             (Answer::Hit | Answer::Miss, _) => content,
             (Answer::None, CodeClass::Success | CodeClass::Redirect) => !content,
@@ -157,6 +160,42 @@ impl Labels for Served {
     }
 }
 
+/// How an answer began: again only the combinations that can happen.
+#[derive(Debug, Clone, Copy)]
+pub struct Begun(pub Endpoint, pub Answer);
+
+impl Begun {
+    fn all() -> &'static [Self] {
+        static ALL: LazyLock<Vec<Begun>> = LazyLock::new(|| {
+            let all = Endpoint::values().iter().flat_map(|endpoint| {
+                Answer::values().iter().map(|answer| Begun(*endpoint, *answer))
+            });
+            all.filter(|begun| is_content(begun.0) || begun.1 == Answer::None).collect()
+        });
+        &ALL
+    }
+}
+
+impl Labels for Begun {
+    fn count() -> usize {
+        Self::all().len()
+    }
+    fn place(self) -> usize {
+        let Self(endpoint, answer) = self;
+        // what cannot be is told as what comes nearest
+        let answer = if is_content(endpoint) { answer } else { Answer::None };
+        let is_it = |one: &Self| one.0 == endpoint && one.1 == answer;
+        Self::all().iter().position(is_it).unwrap_or_default()
+    }
+    fn at(place: usize) -> Vec<(&'static str, &'static str)> {
+        let begun = Self::all().get(place);
+        begun.map_or_else(Vec::new, |one| <(Endpoint, Answer)>::at((one.0, one.1).place()))
+    }
+    fn sets() -> Vec<LabelSet> {
+        <(Endpoint, Answer)>::sets()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,6 +226,10 @@ mod tests {
         let mut places: Vec<_> = Served::all().iter().map(|served| served.place()).collect();
         places.dedup();
         assert_eq!(places, (0..Served::count()).collect::<Vec<_>>());
+        let begun: Vec<_> = Begun::all().iter().map(|begun| begun.place()).collect();
+        assert_eq!(begun, (0..Begun::count()).collect::<Vec<_>>());
+        let odd = Begun(Endpoint::Own, Answer::Hit);
+        assert_eq!(odd.place(), Begun(Endpoint::Own, Answer::None).place());
         let odd = Served(Endpoint::Zip, CodeClass::Success, Answer::None);
         assert_eq!(odd.place(), Served(Endpoint::Zip, CodeClass::Success, Answer::Miss).place());
     }

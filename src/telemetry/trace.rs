@@ -1,7 +1,6 @@
 //! Trace ids for every request, and spans for those that are exported.
 
 pub mod context;
-pub mod export;
 pub mod late;
 pub mod sampler;
 

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::breaker::Condition;
 use crate::tasks::Tasks;
+use crate::telemetry::labels::service::Service;
 use crate::upstream::Chain;
 use crate::upstream::Upstream;
 use crate::upstream::care;
@@ -16,7 +17,7 @@ use crate::upstream::care;
 /// Watches every upstream of a chain until the gateway stops.
 pub fn watch(chain: Arc<Chain>, tasks: &Tasks) {
     let stop = tasks.stop().clone();
-    let _service = tasks.run("upstream_probe", async move {
+    tasks.serve(Service::UpstreamProbe, async move {
         while !stop.is_cancelled() {
             let look = join_all(chain.all().iter().map(|upstream| look_after(upstream)));
             // a probe under way is not waited for when the gateway stops

@@ -75,7 +75,10 @@ fn http(url: &str, care: &Arc<Care>) -> Http {
         networks: Vec::new(),
         connect_timeout: Duration::from_secs(5),
     };
-    let instance = Instance { via: "test".to_owned(), bindings: Arc::new(Bindings::default()) };
+    let names = ["only".to_owned()];
+    let telemetry = Telemetry::new(&names, Sampler::new(0.0), Arc::new(SystemClock)).unwrap();
+    let (via, bindings) = ("test".to_owned(), Arc::new(Bindings::default()));
+    let instance = Instance { via, bindings, telemetry: Arc::new(telemetry) };
     let long = Duration::from_mins(1);
     let limits = Limits {
         first_byte: long,

@@ -8,8 +8,9 @@ use crate::source::Finding;
 use crate::source::Tree;
 
 /// Alerts that only a defect of modgate fires, and the one that always does: promtool alone tests them.
-const BEYOND: [&str; 4] = [
+const BEYOND: [&str; 5] = [
     "ModgateAuthzErrors",
+    "ModgateBackgroundTaskDead",
     "ModgateDependencyConfusion",
     "ModgatePolicyCrosscheck",
     "ModgateWatchdog",

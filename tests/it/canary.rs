@@ -140,7 +140,7 @@ fn world() -> World {
     let password = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(password.path(), canary("upstream")).unwrap();
     let settings = format!(
-        "[telemetry]\notlp_endpoint = \"{}\"\ntrace_ratio = 1.0\nlog_filter = \"trace\"\n\n\
+        "[telemetry]\notlp_endpoint = \"{}\"\ntrace_ratio = 1.0\notlp_logs = \"application\"\nlog_filter = \"trace\"\n\n\
          [[private]]\nprefix = \"corp.example\"\nupstreams = [\"inner\"]\n\n\
          [[upstream.servers]]\nname = \"inner\"\nurl = \"{}\"\nusername = \"gate\"\npassword_file = \"{}\"\n\n{}\n{}",
         collector.url(),
@@ -208,6 +208,7 @@ fn finish(world: &World, mut outputs: Vec<(String, String)>, mut secrets: Vec<St
     outputs.push(("log".to_owned(), world.gateway.output()));
     let traces = String::from_utf8_lossy(&world.collector.bodies()).into_owned();
     assert!(traces.contains("identify"), "no traces");
+    assert!(!world.collector.records().is_empty(), "no log records");
     outputs.push(("traces".to_owned(), traces));
     files(&world.gateway.state(), &mut outputs);
     let log = &outputs.iter().find(|(name, _)| name == "log").unwrap().1;

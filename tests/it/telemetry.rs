@@ -94,10 +94,10 @@ fn a_trace_shows_each_stage_each_tier_and_each_attempt_below_its_root() {
 }
 
 /// A collector of somebody else: takes OTLP over gRPC and hands it on over HTTP.
-struct Hop(Child);
+pub(crate) struct Hop(Child);
 
 impl Hop {
-    fn to(sink: &Collector, port: u16) -> Self {
+    pub(crate) fn to(sink: &Collector, port: u16) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let child = Command::new(root.join("target/peers/rotel/rotel/rotel-agent"))
             .args(["start", "--otlp-grpc-endpoint", &format!("127.0.0.1:{port}")])

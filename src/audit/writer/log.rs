@@ -37,6 +37,7 @@ use crate::clock::rfc3339_micros;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::AuditResult;
 use crate::telemetry::labels::Sink as SinkName;
+use crate::telemetry::labels::audit::Checkpointed;
 use crate::tlog::checkpoint::Checkpoint;
 use crate::tlog::note;
 use crate::tlog::note::Signer;
@@ -322,6 +323,7 @@ impl Log {
             match sink.note(&signed) {
                 Ok(()) => kept = true,
                 Err(error) => {
+                    self.telemetry.metrics().audit_checkpoints.count((Checkpointed::Failed,));
                     tracing::error!(%error, "an audit checkpoint could not be kept beside its segment");
                 }
             }
@@ -330,6 +332,7 @@ impl Log {
             tracing::info!(target: "modgate::audit::checkpoint", note = signed, "checkpoint");
         }
         if kept {
+            self.telemetry.metrics().audit_checkpoints.count((Checkpointed::Signed,));
             let since = self.settings.clock.now().duration_since(SystemTime::UNIX_EPOCH);
             let since = since.map_or(0.0, |since| since.as_secs_f64());
             self.telemetry.metrics().audit_checkpoint.set((), since);

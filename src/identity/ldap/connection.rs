@@ -1,5 +1,6 @@
 //! Connections to one server: a deadline on every operation, and whatever went wrong ends the connection.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -8,6 +9,7 @@ use std::time::Instant;
 
 use ldap3::LdapConnAsync;
 use ldap3::LdapConnSettings;
+use ldap3::LdapError;
 use ldap3::Scope;
 use ldap3::SearchEntry;
 use ldap3::SearchOptions;
@@ -18,7 +20,12 @@ use url::Url;
 
 use crate::config::ldap::Limits;
 use crate::config::ldap::Protection;
+use crate::identity::ldap::Said;
 use crate::tasks::Tasks;
+use crate::telemetry::labels::identity::LdapOperation;
+use crate::telemetry::labels::identity::LdapResult;
+use crate::telemetry::labels::identity::PoolState;
+use crate::telemetry::metrics::LdapMetrics;
 use crate::telemetry::trace::ldap_span;
 
 /// The server could not judge: nobody's fault who asks.
@@ -26,7 +33,7 @@ use crate::telemetry::trace::ldap_span;
 pub(in crate::identity::ldap) enum Lost {
     /// No connection, or it broke.
     #[error("{0}")]
-    Connection(#[from] ldap3::LdapError),
+    Connection(#[from] LdapError),
     /// Nothing came in time.
     #[error("no answer in time to {0}")]
     Late(&'static str),
@@ -49,10 +56,37 @@ pub(in crate::identity::ldap) enum Bound {
     Refused(String),
 }
 
+/// A connection as it is counted, for as long as it lives.
+#[derive(Debug)]
+struct Counted {
+    server: Arc<LdapMetrics>,
+    state: PoolState,
+}
+
+impl Counted {
+    fn new(server: Arc<LdapMetrics>) -> Self {
+        server.connections.add((PoolState::Busy,), 1.0);
+        Self { server, state: PoolState::Busy }
+    }
+
+    fn becomes(&mut self, state: PoolState) {
+        self.server.connections.add((self.state,), -1.0);
+        self.server.connections.add((state,), 1.0);
+        self.state = state;
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.server.connections.add((self.state,), -1.0);
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(in crate::identity::ldap) struct Connection {
     ldap: ldap3::Ldap,
+    counted: Counted,
     operation: Duration,
     born: Instant,
     used: Instant,
@@ -66,8 +100,9 @@ impl Connection {
         password: &str,
     ) -> Result<Bound, Lost> {
         let bind = self.ldap.with_timeout(self.operation).simple_bind(dn, password);
-        let result =
-            within(self.operation, "a bind", bind).instrument(ldap_span("LDAP bind")).await?;
+        let bind = within(self.operation, "a bind", bind).instrument(ldap_span("LDAP bind"));
+        let server = &self.counted.server;
+        let result = observe(server, LdapOperation::Bind, bind, |result| result.rc).await?;
         match result.rc {
             0 => Ok(Bound::Good),
             49 => Ok(Bound::Refused(format!("invalid credentials {}", result.text))),
@@ -90,8 +125,11 @@ impl Connection {
             filter,
             attributes.to_vec(),
         );
+        let search =
+            within(self.operation, "a search", search).instrument(ldap_span("LDAP search"));
+        let (server, operation) = (&self.counted.server, LdapOperation::Search);
         let ldap3::SearchResult(entries, result) =
-            within(self.operation, "a search", search).instrument(ldap_span("LDAP search")).await?;
+            observe(server, operation, search, |ldap3::SearchResult(_, result)| result.rc).await?;
         self.used = Instant::now();
         match result.rc {
             4 => Err(Lost::CutOff),
@@ -101,6 +139,45 @@ impl Connection {
                 .map(SearchEntry::construct)
                 .collect()),
             rc => Err(Lost::Result("a search", rc, result.text)),
+        }
+    }
+}
+
+/// Counts and times what a server is asked to do; `code` is what it says itself.
+async fn observe<T>(
+    server: &LdapMetrics,
+    operation: LdapOperation,
+    work: impl Future<Output = Result<T, Lost>>,
+    code: fn(&T) -> u32,
+) -> Result<T, Lost> {
+    let begun = Instant::now();
+    let done = work.await;
+    server.seconds.observe((operation,), begun.elapsed().as_secs_f64());
+    let result = match &done {
+        Ok(answer) => LdapResult::of_code(code(answer)),
+        Err(lost) => lost.word(),
+    };
+    server.operations.count((operation, result));
+    done
+}
+
+impl Lost {
+    /// The word of the closed list, where the server itself said nothing.
+    fn word(&self) -> LdapResult {
+        match self {
+            Self::Late(_) | Self::Connection(LdapError::Timeout { .. }) => LdapResult::Timeout,
+            Self::Connection(LdapError::Rustls { .. } | LdapError::DNSName { .. }) => {
+                LdapResult::Tls
+            }
+            Self::Connection(LdapError::Io { source }) => {
+                let inner = source.get_ref();
+                let tls = inner.is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>);
+                if tls { LdapResult::Tls } else { LdapResult::Connect }
+            }
+            Self::Connection(
+                LdapError::EndOfStream | LdapError::OpSend { .. } | LdapError::ResultRecv { .. },
+            ) => LdapResult::Unavailable,
+            _ => LdapResult::Other,
         }
     }
 }
@@ -124,16 +201,23 @@ pub(in crate::identity::ldap) struct Pool {
     tls: Option<Arc<ClientConfig>>,
     limits: Limits,
     idle: Mutex<Vec<Connection>>,
+    metrics: Arc<LdapMetrics>,
 }
 
 impl Pool {
     pub(in crate::identity::ldap) fn new(
         url: Url,
-        protection: Protection,
-        tls: Option<Arc<ClientConfig>>,
+        (protection, tls): (Protection, Option<Arc<ClientConfig>>),
         limits: Limits,
+        tasks: &Tasks,
     ) -> Self {
-        Self { url, protection, tls, limits, idle: Mutex::new(Vec::new()) }
+        let metrics = Arc::new(tasks.telemetry().ldap(url.as_str()));
+        Self { url, protection, tls, limits, idle: Mutex::new(Vec::new()), metrics }
+    }
+
+    /// Notes whether the server judges.
+    pub(in crate::identity::ldap) fn answered(&self, asked: &Result<Said, Lost>) {
+        self.metrics.up.set((), if asked.is_ok() { 1.0 } else { 0.0 });
     }
 
     /// Which server.
@@ -149,8 +233,11 @@ impl Pool {
         if let Some(tls) = &self.tls {
             settings = settings.set_config(Arc::clone(tls));
         }
-        let connecting = LdapConnAsync::with_settings(settings, self.url.as_str());
-        let (driver, ldap) = within(self.limits.connect, "a connection", connecting).await?;
+        // a handshake holds much, and whoever waits for it should not
+        let connecting = Box::pin(LdapConnAsync::with_settings(settings, self.url.as_str()));
+        let connecting = within(self.limits.connect, "a connection", connecting);
+        let connecting = observe(&self.metrics, LdapOperation::Connect, connecting, |_| 0);
+        let (driver, ldap) = connecting.await?;
         let stop = tasks.stop().clone();
         // it ends with the last handle of the connection, with the connection, or with us
         let _driving = tasks.run("ldap connection", async move {
@@ -160,7 +247,8 @@ impl Pool {
             }
         });
         let now = Instant::now();
-        Ok(Connection { ldap, operation: self.limits.operation, born: now, used: now })
+        let counted = Counted::new(Arc::clone(&self.metrics));
+        Ok(Connection { ldap, counted, operation: self.limits.operation, born: now, used: now })
     }
 
     /// A connection of the service account: an idle one that still answers, or a new one.
@@ -188,6 +276,7 @@ impl Pool {
         while let Some(mut connection) = idle.pop() {
             let young = connection.born.elapsed() < OLDEST && connection.used.elapsed() < IDLE;
             if young && !connection.ldap.is_closed() {
+                connection.counted.becomes(PoolState::Busy);
                 return Some(connection);
             }
         }
@@ -195,9 +284,10 @@ impl Pool {
     }
 
     /// Keeps a connection for the next search. One on which anything failed must not come back.
-    pub(in crate::identity::ldap) fn give_back(&self, connection: Connection) {
+    pub(in crate::identity::ldap) fn give_back(&self, mut connection: Connection) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < KEPT {
+            connection.counted.becomes(PoolState::Idle);
             idle.push(connection);
         }
     }

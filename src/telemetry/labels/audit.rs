@@ -1,4 +1,4 @@
-//! Labels of series about the audit's witnesses.
+//! Labels of series about the audit's checkpoints and witnesses.
 
 use crate::telemetry::labels::Label;
 
@@ -15,5 +15,15 @@ label! {
         Repeated = "repeated",
         /// Refused: the log is not what it was, or signed by somebody else.
         Refused = "refused",
+    }
+}
+
+label! {
+    /// What became of a checkpoint of this node's own log.
+    Checkpointed as "result" {
+        /// Signed, and kept beside the records.
+        Signed = "signed",
+        /// In one directory it could not be kept.
+        Failed = "failed",
     }
 }

@@ -172,6 +172,16 @@ impl Integrity {
     }
 }
 
+label! {
+    /// Whether a name has addresses.
+    Resolved as "result" {
+        /// It has.
+        Success = "success",
+        /// None were found.
+        Failure = "failure",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,10 +17,10 @@ use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry::trace::Tracer as _;
 use opentelemetry_sdk::trace::SdkTracer;
 
+use crate::telemetry::export::hand_out;
 use crate::telemetry::trace::Closed;
 use crate::telemetry::trace::Stage;
 use crate::telemetry::trace::Trace;
-use crate::telemetry::trace::export::hand_out;
 
 /// A stage that ended: when it began after the head was complete, and how long it took.
 #[derive(Debug, Clone, Copy)]

@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use crate::config::network::Network;
 use crate::head::Head;
+use crate::telemetry::export::hand_out;
 use crate::telemetry::trace::TARGET;
 use crate::telemetry::trace::Trace;
 use crate::telemetry::trace::context;
-use crate::telemetry::trace::export::hand_out;
 
 /// Draws ids, and by them whether a trace is exported.
 #[derive(Debug, Clone, Default)]

@@ -1,4 +1,4 @@
-//! A collector of traces: takes OTLP over HTTP, keeps what it is given, and gives it back as spans.
+//! A collector: takes OTLP over HTTP, keeps what it is given, and gives it back as spans and records.
 
 use std::io::BufRead as _;
 use std::io::BufReader;
@@ -10,7 +10,9 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::Mutex;
 
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::AnyValue;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use prost::Message as _;
@@ -40,11 +42,34 @@ impl Span {
     }
 }
 
+/// A log record as the tests speak of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    /// Who spoke.
+    pub(crate) target: String,
+    pub(crate) message: String,
+    pub(crate) level: String,
+    /// Of whom all this came.
+    pub(crate) resource: Vec<(String, String)>,
+    attributes: Vec<(String, String)>,
+}
+
+impl Record {
+    /// An attribute's value; empty where there is none.
+    pub(crate) fn attribute(&self, name: &str) -> &str {
+        let found = self.attributes.iter().find(|(known, _)| known == name);
+        found.map_or("", |(_, value)| value)
+    }
+}
+
+/// The path of a request and its body.
+type Sent = (String, Vec<u8>);
+
 /// A collector on a free loopback port; it lives as long as the process.
 #[derive(Debug)]
 pub(crate) struct Collector {
     address: SocketAddr,
-    bodies: Arc<Mutex<Vec<Vec<u8>>>>,
+    bodies: Arc<Mutex<Vec<Sent>>>,
 }
 
 impl Collector {
@@ -71,16 +96,43 @@ impl Collector {
 
     /// Everything that came, one body after the other.
     pub(crate) fn bodies(&self) -> Vec<u8> {
-        self.bodies.lock().unwrap().concat()
+        self.sent("").concat()
     }
-}
 
-impl Collector {
+    /// The bodies that were sent to paths that end so.
+    fn sent(&self, path: &str) -> Vec<Vec<u8>> {
+        let bodies = self.bodies.lock().unwrap();
+        let wanted = bodies.iter().filter(|(asked, _)| asked.ends_with(path));
+        wanted.map(|(_, body)| body.clone()).collect()
+    }
+
+    /// Every log record that came.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        let mut records = Vec::new();
+        for body in self.sent("/v1/logs") {
+            let request = ExportLogsServiceRequest::decode(body.as_slice()).unwrap();
+            for from in request.resource_logs {
+                let resource = from.resource.unwrap_or_default().attributes;
+                let resource: Vec<_> = resource.into_iter().map(pair).collect();
+                for scope in from.scope_logs {
+                    let target = scope.scope.unwrap_or_default().name;
+                    records.extend(scope.log_records.into_iter().map(|record| Record {
+                        target: target.clone(),
+                        message: record.body.map(text).unwrap_or_default(),
+                        level: record.severity_text,
+                        resource: resource.clone(),
+                        attributes: record.attributes.into_iter().map(pair).collect(),
+                    }));
+                }
+            }
+        }
+        records
+    }
+
     /// Every span that came.
     pub(crate) fn spans(&self) -> Vec<Span> {
-        let bodies = self.bodies.lock().unwrap().clone();
         let mut spans = Vec::new();
-        for body in bodies {
+        for body in self.sent("/v1/traces") {
             let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
             let scopes = request.resource_spans.into_iter().flat_map(|one| one.scope_spans);
             spans.extend(scopes.flat_map(|scope| scope.spans).map(|span| Span {
@@ -108,21 +160,23 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn pair(pair: KeyValue) -> (String, String) {
-    let value = pair.value.and_then(|value| value.value);
-    let text = match value {
+    (pair.key, pair.value.map(text).unwrap_or_default())
+}
+
+fn text(value: AnyValue) -> String {
+    match value.value {
         Some(Value::StringValue(text)) => text,
         Some(Value::IntValue(number)) => number.to_string(),
         Some(Value::BoolValue(flag)) => flag.to_string(),
         other => format!("{other:?}"),
-    };
-    (pair.key, text)
+    }
 }
 
-fn take(stream: &TcpStream, bodies: &Mutex<Vec<Vec<u8>>>) -> std::io::Result<()> {
+fn take(stream: &TcpStream, bodies: &Mutex<Vec<Sent>>) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut out = stream.try_clone()?;
     loop {
-        let (mut length, mut packed) = (0, false);
+        let (mut length, mut packed, mut path) = (0, false, String::new());
         loop {
             let mut line = String::new();
             if reader.read_line(&mut line)? == 0 {
@@ -135,6 +189,9 @@ fn take(stream: &TcpStream, bodies: &Mutex<Vec<Vec<u8>>>) -> std::io::Result<()>
             if let Some(value) = line.strip_prefix("content-length: ") {
                 length = value.parse().unwrap();
             }
+            if let Some(target) = line.strip_prefix("post ") {
+                target.split(' ').next().unwrap().clone_into(&mut path);
+            }
             packed |= line == "content-encoding: gzip";
         }
         let mut body = vec![0_u8; length];
@@ -144,7 +201,7 @@ fn take(stream: &TcpStream, bodies: &Mutex<Vec<Vec<u8>>>) -> std::io::Result<()>
             flate2::read::GzDecoder::new(body.as_slice()).read_to_end(&mut plain)?;
             body = plain;
         }
-        bodies.lock().unwrap().push(body);
+        bodies.lock().unwrap().push((path, body));
         out.write_all(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n",
         )?;

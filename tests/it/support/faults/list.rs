@@ -35,6 +35,7 @@ pub(crate) fn all() -> Vec<Fault> {
         judges(),
         callers(),
         policies(),
+        nodes(),
         house(),
         machine::process(),
         machine::ends(),
@@ -226,12 +227,15 @@ fn callers() -> Vec<Fault> {
             inject: |world| {
                 let client = world.gateway().stranger();
                 world.pest(1, move |number| {
-                    client.basic("mallory", &format!("guess{number}")).get("/-/whoami");
+                    // three guesses at each name, and eighteen from each address: fewer than it takes to throttle it
+                    let from = client.from(&format!("127.0.1.{}", number / 18 % 250 + 1));
+                    let name = format!("mallory{}", number / 3);
+                    from.basic(&name, &format!("guess{number}")).get("/-/whoami");
                     std::thread::park_timeout(Duration::from_millis(100));
                 });
             },
             heal: nothing,
-            alerts: &[("ModgateAuthFailureSpike", "")],
+            alerts: &[("ModgateAuthFailureSpike", ""), ("ModgateBruteForce", "user")],
         },
         Fault {
             what: "one address asks in a loop",
@@ -263,23 +267,27 @@ fn callers() -> Vec<Fault> {
 
 /// What becomes of policies.
 fn policies() -> Vec<Fault> {
-    vec![
-        Fault {
-            what: "policy file broken",
-            form: Form::Short,
-            inject: |world| {
-                let file = world.policy.path().join("rules/90-security.csv");
-                std::fs::copy(&file, world.policy.path().join("kept")).unwrap();
-                std::fs::write(file, "p, this is no row\n").unwrap();
-                let _said = world.gateway().ops_call("POST", "/policy/reload");
-            },
-            heal: |world| {
-                let file = world.policy.path().join("rules/90-security.csv");
-                std::fs::rename(world.policy.path().join("kept"), file).unwrap();
-                let _said = world.gateway().ops_call("POST", "/policy/reload");
-            },
-            alerts: &[("ModgatePolicyReloadFailed", "")],
+    vec![Fault {
+        what: "policy file broken",
+        form: Form::Short,
+        inject: |world| {
+            let file = world.policy.path().join("rules/90-security.csv");
+            std::fs::copy(&file, world.policy.path().join("kept")).unwrap();
+            std::fs::write(file, "p, this is no row\n").unwrap();
+            let _said = world.gateway().ops_call("POST", "/policy/reload");
         },
+        heal: |world| {
+            let file = world.policy.path().join("rules/90-security.csv");
+            std::fs::rename(world.policy.path().join("kept"), file).unwrap();
+            let _said = world.gateway().ops_call("POST", "/policy/reload");
+        },
+        alerts: &[("ModgatePolicyReloadFailed", "")],
+    }]
+}
+
+/// What another node does.
+fn nodes() -> Vec<Fault> {
+    vec![
         Fault {
             what: "another node has another policy",
             form: Form::Long,
@@ -291,19 +299,36 @@ fn policies() -> Vec<Fault> {
                 let mut rows = std::fs::read_to_string(&file).unwrap();
                 rows.push_str("p, other, any:authenticated, example.com/other, *, *, deny\n");
                 std::fs::write(file, rows).unwrap();
-                let settings = format!("[policy]\ndir = \"{}\"\n", policy.display());
-                let other = Setup::over(&world.to_upstream.url()).with(&settings).start();
-                let targets = [("gate", world.gateway().ops), ("other", other.ops)];
-                world.monitoring.targets(&targets);
-                world.other = Some(other);
+                beside(world, &format!("[policy]\ndir = \"{}\"\n", policy.display()));
             },
-            heal: |world| {
-                world.monitoring.targets(&[("gate", world.gateway().ops)]);
-                world.other = None;
-            },
+            heal: alone,
             alerts: &[("ModgatePolicyDrift", "")],
         },
+        Fault {
+            what: "a node sends passwords in clear",
+            form: Form::Long,
+            inject: |world| {
+                let server = format!("\"ldap://localhost:{}\"", world.slapd.plain_port());
+                let settings = world.slapd.settings_for(&server, "insecure_plaintext = true");
+                beside(world, &settings.replace("ca_file", "#"));
+            },
+            heal: alone,
+            alerts: &[("ModgateInsecureSetting", "")],
+        },
     ]
+}
+
+/// Starts another gateway, which is scraped too.
+fn beside(world: &mut World, settings: &str) {
+    let other = Setup::over(&world.to_upstream.url()).with(settings).start();
+    world.monitoring.targets(&[("gate", world.gateway().ops), ("other", other.ops)]);
+    world.other = Some(other);
+}
+
+/// Ends it.
+fn alone(world: &mut World) {
+    world.monitoring.targets(&[("gate", world.gateway().ops)]);
+    world.other = None;
 }
 
 /// What happens in the house.
@@ -356,7 +381,7 @@ fn swap(directory: &Path, way: Swap) {
 }
 
 /// A token that says that it is signed by a key that nobody knows.
-fn by_another_key(token: &str, number: u64) -> String {
+pub(crate) fn by_another_key(token: &str, number: u64) -> String {
     let (head, rest) = token.split_once('.').unwrap();
     let head = URL_SAFE_NO_PAD.decode(head).unwrap();
     let mut head: serde_json::Value = serde_json::from_slice(&head).unwrap();

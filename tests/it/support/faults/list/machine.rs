@@ -1,6 +1,7 @@
 //! Faults of the machine that the gateway runs on, and of the process itself.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::Form;
 use super::INFO;
 use super::Session;
 use super::World;
+use super::nothing;
 use super::requests;
 use super::until;
 
@@ -51,6 +53,25 @@ pub(super) fn process() -> Vec<Fault> {
             },
             heal: |world| world.gateway().limit_descriptors(20.0),
             alerts: &[("ModgateFileDescriptorsFillingUp", "")],
+        },
+        Fault {
+            what: "the process stands still now and then",
+            form: Form::Long,
+            inject: |world| {
+                let process = world.gateway().id().to_string();
+                world.pest(1, move |_| {
+                    let signal = |name: &str| {
+                        let mut kill = Command::new("kill");
+                        assert!(kill.args([name, &process]).status().unwrap().success());
+                    };
+                    signal("-STOP");
+                    std::thread::park_timeout(Duration::from_millis(300));
+                    signal("-CONT");
+                    std::thread::park_timeout(Duration::from_millis(700));
+                });
+            },
+            heal: nothing,
+            alerts: &[("ModgateWorkerLag", "")],
         },
     ]
 }
