@@ -71,6 +71,7 @@ use crate::policy::Policy;
 use crate::policy::overlay::Denies;
 use crate::sumdb::verifier::Verifier;
 use crate::tasks::Tasks;
+use crate::tasks::Thread;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::policy::ReloadSource;
 use crate::telemetry::log::Lines;
@@ -84,8 +85,8 @@ pub struct App {
     pub gateway: Arc<Gateway>,
     /// Fills and blocking work.
     pub tasks: Tasks,
-    /// Threads that end when the last handle of the gateway is gone: the audit's writer and the log's.
-    pub threads: Vec<std::thread::JoinHandle<()>>,
+    /// Threads that end when the last handle of the gateway is gone: those of the audit and the log's.
+    pub threads: Vec<Thread>,
 }
 
 /// Builds an app from a configuration. `runtime` is where fills run, `exporter` where spans go.
@@ -342,7 +343,7 @@ fn identity(
     Ok(Identity::new(door, methods, Arc::clone(telemetry)))
 }
 
-type Threads = Vec<std::thread::JoinHandle<()>>;
+type Threads = Vec<Thread>;
 
 fn accounts(
     config: &Config,
@@ -354,14 +355,12 @@ fn accounts(
         node: config.telemetry.node.clone(),
         clock: Arc::clone(clock),
     };
-    let Started { audit, write, keep, told } =
+    let Started { audit, loops, told } =
         writer::start(settings, telemetry).context("audit.key_file")?;
     let (lines, print) = Lines::new(Arc::clone(telemetry));
-    let threads = vec![
-        Tasks::thread("audit", write)?,
-        Tasks::thread("audit-keeper", keep)?,
-        Tasks::thread("access-log", print)?,
-    ];
+    let threads = loops.into_iter().map(|(name, run)| Tasks::thread(name, run));
+    let mut threads = threads.collect::<Result<Threads, _>>()?;
+    threads.push(Tasks::thread("access-log", print)?);
     let log = (config.telemetry.access, config.telemetry.log_format);
     let accounts = Accounts::new(audit, lines, log, Arc::clone(telemetry), Arc::clone(clock));
     let accounts = Arc::new(accounts);

@@ -2,10 +2,14 @@
 
 pub mod flights;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -25,6 +29,31 @@ pub struct TaskGone(&'static str);
 impl Fault for TaskGone {
     fn kind(&self) -> Kind {
         Kind::Internal
+    }
+}
+
+/// A thread that a service has for itself.
+#[derive(Debug)]
+pub struct Thread {
+    name: &'static str,
+    run: JoinHandle<()>,
+    ended: mpsc::Receiver<Infallible>,
+}
+
+impl Thread {
+    /// Waits until it has ended, but not beyond `until`: one that hangs in the kernel is left to the end of the process.
+    pub fn join(self, until: Instant) {
+        let left = until.saturating_duration_since(Instant::now());
+        if matches!(self.ended.recv_timeout(left), Err(RecvTimeoutError::Timeout)) {
+            tracing::error!(
+                thread = self.name,
+                "a service thread does not end and is left behind: does its disk hang?"
+            );
+            return;
+        }
+        if self.run.join().is_err() {
+            tracing::error!(thread = self.name, "a service thread panicked");
+        }
     }
 }
 
@@ -146,8 +175,14 @@ impl Tasks {
     }
 
     /// Starts a thread for a service that blocks for its whole life.
-    pub fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-        std::thread::Builder::new().name(name.to_owned()).spawn(work)
+    pub fn thread(name: &'static str, work: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
+        let (ends, ended) = mpsc::channel::<Infallible>();
+        let run = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            // dropped when the work is done, or panics
+            let _ends = ends;
+            work();
+        });
+        Ok(Thread { name, run: run?, ended })
     }
 
     /// Ends services and waits until every task is done.

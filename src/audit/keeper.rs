@@ -8,6 +8,7 @@ use std::io;
 use std::io::Read as _;
 use std::io::Write as _;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -41,10 +42,11 @@ pub enum Job {
     },
 }
 
-/// Tidies until the writer is gone.
+/// Tidies a directory until the writer is gone; one that hangs keeps no other from being tidied.
 #[derive(Debug)]
 pub(in crate::audit) struct Keeper {
     pub(in crate::audit) settings: Settings,
+    pub(in crate::audit) directory: PathBuf,
     pub(in crate::audit) audit: WeakSender<Item>,
     pub(in crate::audit) work: Receiver<Job>,
 }
@@ -52,12 +54,8 @@ pub(in crate::audit) struct Keeper {
 impl Keeper {
     pub(in crate::audit) fn run(self) {
         while let Ok(Job::Tidy { before }) = self.work.recv() {
-            let config = &self.settings.config;
-            let directories = [Some(&config.dir), config.second_dir.as_ref()];
-            for directory in directories.into_iter().flatten() {
-                if let Err(error) = self.tidy(directory, before) {
-                    tracing::error!(%error, dir = %directory.display(), "closed audit segments could not be tidied");
-                }
+            if let Err(error) = self.tidy(&self.directory, before) {
+                tracing::error!(%error, dir = %self.directory.display(), "closed audit segments could not be tidied");
             }
         }
     }

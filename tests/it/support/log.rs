@@ -62,14 +62,14 @@ pub(crate) fn during<T>(settings: Settings, used: impl FnOnce(&Audit) -> T) -> T
     let clock: Arc<dyn Clock> = Arc::clone(&settings.clock);
     let telemetry = Arc::new(Telemetry::new(&[], Sampler::new(0.0), clock).unwrap());
     let started = writer::start(settings, &telemetry).unwrap();
-    let (audit, write, keep) = (started.audit, started.write, started.keep);
+    let (audit, loops) = (started.audit, started.loops);
     std::thread::scope(|scope| {
-        let writing = scope.spawn(write);
-        let keeping = scope.spawn(keep);
+        // all of them end with the audit
+        for (_name, run) in loops {
+            scope.spawn(run);
+        }
         let result = used(&audit);
         drop(audit);
-        writing.join().unwrap();
-        keeping.join().unwrap();
         result
     })
 }
