@@ -297,10 +297,8 @@ impl Log {
             size: self.checked,
             root: self.chain.root(),
         };
+        // by the former keys too, for as long as the file has them: whoever misses a note believes the new key by the next
         let signed = note::sign(&told.to_string(), &self.parts.signers);
-        // the first checkpoint after a change of keys is signed by the old ones too; the others by the new one alone
-        let last = self.parts.signers.len().saturating_sub(1);
-        self.parts.signers.drain(..last);
         let kept = self.sinks.note(&signed);
         if let Err(error) = &kept {
             tracing::error!(%error, "an audit checkpoint could not be kept beside its segment");
