@@ -123,7 +123,7 @@ impl Sink {
 
     /// Keeps a second gateway with the same node name out of the directory: two writers would be two logs.
     fn lock(&mut self, node: &str) -> io::Result<()> {
-        let file = File::create(self.directory.join(format!("audit-{node}.lock")))?;
+        let file = File::create(self.directory.join(format!("{LOCK}{node}{LOCKED}")))?;
         match file.try_lock() {
             Ok(()) => self.lock = Some(file),
             Err(TryLockError::WouldBlock) if self.lock.is_none() => {
@@ -240,10 +240,17 @@ impl Sink {
     }
 }
 
+/// Whether a file of this name is held by a gateway that writes beside it.
+pub(in crate::audit) fn is_lock(name: &str) -> bool {
+    name.starts_with(LOCK) && name.ends_with(LOCKED)
+}
+
 fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
 
+const LOCK: &str = "audit-";
+const LOCKED: &str = ".lock";
 /// What one sink may miss while the other takes it: about fifty thousand records.
 pub(in crate::audit) const WAITING_BYTES: usize = 32 << 20;
 
