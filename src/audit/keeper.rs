@@ -32,7 +32,7 @@ use crate::clock::rfc3339_micros;
 use crate::config::audit::Mode;
 use crate::config::audit::Packing;
 
-/// What the writer asks of the keeper.
+/// What a directory asks of its keeper, when it has begun a segment itself.
 #[derive(Debug, Clone, Copy)]
 pub enum Job {
     /// Index and compress every segment before the one that begins with this record, and remove old ones.

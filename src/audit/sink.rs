@@ -12,7 +12,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc;
 
+use crate::audit::keeper::Job;
 use crate::audit::recover;
 use crate::audit::recover::Before;
 use crate::audit::segment::Segment;
@@ -69,11 +71,17 @@ pub(in crate::audit) struct Sink {
     waiting_records: u64,
     reserve: u64,
     given_up: bool,
+    keeper: mpsc::Sender<Job>,
 }
 
 impl Sink {
-    /// A sink that holds back `reserve` bytes.
-    pub(in crate::audit) fn new(name: Name, directory: PathBuf, reserve: u64) -> Self {
+    /// A sink that holds back `reserve` bytes, and who tidies up behind it.
+    pub(in crate::audit) fn new(
+        name: Name,
+        directory: PathBuf,
+        reserve: u64,
+        keeper: mpsc::Sender<Job>,
+    ) -> Self {
         Self {
             name,
             directory,
@@ -85,6 +93,7 @@ impl Sink {
             waiting_records: 0,
             reserve,
             given_up: false,
+            keeper,
         }
     }
 
@@ -139,7 +148,8 @@ impl Sink {
         Ok(())
     }
 
-    /// Begins a segment; what still waits for the old one is tried a last time.
+    /// Begins a segment; what still waits for the old one is tried a last time. Only then is that one closed: whoever tidies
+    /// hears of it here, and not from the writer, which may be far ahead.
     fn begin(&mut self, opening: &Opening) {
         let _tried = self.flush();
         let Opening { node, boot, first } = opening;
@@ -149,6 +159,7 @@ impl Sink {
         self.waiting.clear();
         self.waiting_records = 0;
         self.given_up = false;
+        let _gone = self.keeper.send(Job::Tidy { before: *first });
     }
 
     /// Takes whole lines, to write them at the next [`Self::flush`].
@@ -264,7 +275,8 @@ mod tests {
         let inner = directory.path().join("audit");
         // a file where the directory should be
         std::fs::write(&inner, "").unwrap();
-        let mut sink = Sink::new(Name::Segment, inner.clone(), 4096);
+        let (keeper, _closed) = mpsc::channel();
+        let mut sink = Sink::new(Name::Segment, inner.clone(), 4096, keeper);
         let (node, boot) = ("gw".to_owned(), "0".repeat(32));
         sink.answer(&Ask::Begin(Arc::new(Opening { node, boot, first: 1 }))).unwrap();
         let write = |text: &str| Ask::Write(Arc::from(text.as_bytes()), 1);

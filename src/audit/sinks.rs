@@ -17,9 +17,12 @@ mod apart;
 mod carrier;
 
 use std::io;
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use crate::audit::keeper::Job;
 use crate::audit::recover::Before;
 use crate::audit::sink::Ask;
 use crate::audit::sink::Done;
@@ -47,17 +50,22 @@ enum Shape {
 }
 
 impl Sinks {
-    /// The sinks of a log, and those that want a thread each.
+    /// The sinks of a log, and those that want a thread each. `closed` is asked for whom a directory tells of its closed
+    /// segments.
     pub(in crate::audit) fn new(
         settings: &Settings,
+        mut closed: impl FnMut(&Path) -> mpsc::Sender<Job>,
         telemetry: Arc<Telemetry>,
     ) -> (Self, Vec<Porter>) {
         let (config, reserve) = (&settings.config, settings.config.reserve);
-        let first = Sink::new(Name::Segment, config.dir.clone(), reserve);
-        let Some(second) = config.second_dir.clone() else {
+        let mut sink = |name, directory: &PathBuf| {
+            Sink::new(name, directory.clone(), reserve, closed(directory))
+        };
+        let first = sink(Name::Segment, &config.dir);
+        let Some(second) = &config.second_dir else {
             return (Self { shape: Shape::Alone(first), telemetry }, Vec::new());
         };
-        let sinks = [first, Sink::new(Name::Second, second, reserve)];
+        let sinks = [first, sink(Name::Second, second)];
         let (tell, told) = mpsc::channel();
         let (carriers, porters) = sinks
             .into_iter()

@@ -4,7 +4,7 @@ mod log;
 mod teller;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -46,10 +46,6 @@ impl Settings {
     pub fn origin(&self) -> String {
         format!("{}/{}", self.config.origin, self.node)
     }
-
-    fn directories(&self) -> impl Iterator<Item = &PathBuf> {
-        std::iter::once(&self.config.dir).chain(&self.config.second_dir)
-    }
 }
 
 /// The loop of a thread, and its name.
@@ -79,20 +75,20 @@ pub fn start(settings: Settings, telemetry: &Arc<Telemetry>) -> Result<Started, 
     let signers = keys::signers(&settings.config.key_file, &settings.origin())?;
     let pseudonyms = Pseudonyms::open(&keys::pseudonym_file(&settings.config.key_file))?;
     let (tell, told) = mpsc::channel(STEPS);
-    let (mut loops, mut jobs) = (Vec::<Loop>::new(), Vec::new());
-    for directory in settings.directories() {
-        let (job, work) = std::sync::mpsc::channel();
-        jobs.push(job);
+    let mut loops = Vec::<Loop>::new();
+    let keeper = |directory: &Path| {
+        let (closed, work) = std::sync::mpsc::channel();
         let (settings, audit) = (settings.clone(), queue.downgrade());
-        let keeper = keeper::Keeper { settings, directory: directory.clone(), audit, work };
+        let keeper = keeper::Keeper { settings, directory: directory.to_owned(), audit, work };
         loops.push(("audit-keeper", Box::new(move || keeper.run())));
-    }
-    let (sinks, porters) = Sinks::new(&settings, Arc::clone(telemetry));
+        closed
+    };
+    let (sinks, porters) = Sinks::new(&settings, keeper, Arc::clone(telemetry));
     for porter in porters {
         loops.push(("audit-sink", Box::new(move || porter.run())));
     }
     let audit = Audit::new(queue, Arc::clone(&health), &settings, Arc::clone(telemetry));
-    let parts = log::Parts { signers, pseudonyms, teller: Teller::new(tell), jobs };
+    let parts = log::Parts { signers, pseudonyms, teller: Teller::new(tell) };
     let log = Log::new(settings.clone(), parts, sinks, Arc::clone(telemetry));
     let writer =
         Writer { log, health, settings, telemetry: Arc::clone(telemetry), reserved_at: None };

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
@@ -22,7 +21,6 @@ use crate::audit::event::GROUPS;
 use crate::audit::event::Spoken;
 use crate::audit::event::Standing;
 use crate::audit::health::Lost;
-use crate::audit::keeper::Job;
 use crate::audit::keys::Pseudonyms;
 use crate::audit::marks::Marked;
 use crate::audit::marks::Marks;
@@ -39,13 +37,11 @@ use crate::tlog::checkpoint::Checkpoint;
 use crate::tlog::note;
 use crate::tlog::note::Signer;
 
-/// What a log signs with, whom it tells, and who tidies up behind it.
+/// What a log signs with, and whom it tells.
 pub(in crate::audit::writer) struct Parts {
     pub(in crate::audit::writer) signers: Vec<Signer>,
     pub(in crate::audit::writer) pseudonyms: Pseudonyms,
     pub(in crate::audit::writer) teller: Teller,
-    /// A keeper for each directory.
-    pub(in crate::audit::writer) jobs: Vec<mpsc::Sender<Job>>,
 }
 
 pub(in crate::audit::writer) struct Log {
@@ -138,14 +134,6 @@ impl Log {
             let why = "the tail of the boot before does not verify";
             let detail = vec![("why", why.to_owned()), ("first_bad", seq.to_string())];
             self.own(Name::AuditGap, Outcome::Failed, detail);
-        }
-        self.tidy();
-    }
-
-    /// Has closed segments tidied.
-    fn tidy(&self) {
-        for keeper in &self.parts.jobs {
-            let _gone = keeper.send(Job::Tidy { before: self.first });
         }
     }
 
@@ -273,7 +261,6 @@ impl Log {
             self.checkpoint();
             let closed = self.first;
             self.open_segment(Name::AuditRotate, Vec::new());
-            self.tidy();
             tracing::debug!(closed, "an audit segment is closed");
             return true;
         }

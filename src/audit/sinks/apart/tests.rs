@@ -55,7 +55,7 @@ impl World {
         let (mut carriers, mut threads) = (Vec::new(), Vec::new());
         for (place, name) in [Name::Segment, Name::Second].into_iter().enumerate() {
             std::fs::create_dir(&directories[place]).unwrap();
-            let sink = Sink::new(name, directories[place].clone(), 4096);
+            let sink = Sink::new(name, directories[place].clone(), 4096, mpsc::channel().0);
             let (carrier, porter) = Carrier::new(place, sink, tell.clone());
             carriers.push(carrier);
             threads.push(std::thread::spawn(move || porter.run()));
