@@ -192,3 +192,24 @@ impl Tasks {
         self.tracker.wait().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_end_waits_for_a_thread_but_not_for_one_that_hangs() {
+        let (release, held) = mpsc::channel::<()>();
+        let (tell, done) = mpsc::channel();
+        let hanging = Tasks::thread("hangs", move || held.recv().unwrap()).unwrap();
+        let working = Tasks::thread("works", move || tell.send(()).unwrap()).unwrap();
+        let soon = Instant::now() + Duration::from_secs(20);
+        working.join(soon);
+        assert!(done.try_recv().is_ok());
+        hanging.join(Instant::now());
+        // it hung all the while
+        assert!(release.send(()).is_ok());
+    }
+}
