@@ -9,7 +9,7 @@
 //! If that is too little it gets nothing more until the next segment; the other one has what it missed.
 //!
 //! **At a start** both tell where the log stood, and the one that knows more is believed. One that does not tell within
-//! [`apart::START_PATIENCE`] is left behind if the other one knows this node's log; the first record names it. It is taken in
+//! [`apart::START_PATIENCE`] of the other is left behind if that one knows this node's log; the first record names it. It is taken in
 //! when it answers. Should it have held more than the other, numbers were given twice: that is logged then, and verification
 //! finds it, as do witnesses. One that knows nothing of the log does not begin it anew while the other is silent.
 

@@ -26,8 +26,8 @@ pub(in crate::audit::sinks) struct Apart {
     replies: Receiver<Reply>,
     clock: Arc<dyn Clock>,
     telemetry: Arc<Telemetry>,
-    /// Since when they are asked where the log stood.
-    looking: Option<Instant>,
+    /// Since when they are asked where the log stood, and when the first that knows has told.
+    looking: Option<(Instant, Option<Instant>)>,
     /// The record that this start began with.
     began: Option<u64>,
 }
@@ -44,9 +44,9 @@ impl Apart {
 
     /// Asks each where the log stood, and goes on without one that has had time enough if the other one knows.
     pub(in crate::audit::sinks) fn look(&mut self, ask: &Ask) -> io::Result<Before> {
-        let now = self.clock.instant();
-        let since = *self.looking.get_or_insert(now);
         self.settle();
+        let now = self.clock.instant();
+        self.looking.get_or_insert((now, None));
         for carrier in &mut self.carriers {
             if carrier.stood.is_none() && carrier.is_idle() {
                 carrier.ask(ask, now);
@@ -54,23 +54,15 @@ impl Apart {
         }
         let mut failed = None;
         while self.carriers.iter().any(|carrier| !carrier.is_idle()) {
-            let Some(Reply { place, done, .. }) = self.next(now + PATIENCE) else { break };
+            let Some(Reply { done, .. }) = self.next(now + LOOK_PATIENCE) else { break };
             match done {
-                Ok(Done::Stood(before)) => {
-                    if let Some(carrier) = self.carriers.get_mut(place) {
-                        carrier.stood = Some(*before);
-                    }
-                }
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => return Err(error),
                 Err(error) => failed = Some(error),
-                Ok(Done::Written(_) | Done::Well) => {}
+                Ok(_) => {}
             }
         }
         let silent: Vec<_> = self.carriers.iter().filter(|one| one.stood.is_none()).collect();
-        let knows = |one: &Carrier| one.stood.as_ref().is_some_and(|before| before.boot.is_some());
-        let waited = now.saturating_duration_since(since) >= START_PATIENCE;
-        let is_enough = silent.is_empty() || waited && self.carriers.iter().any(knows);
-        if !is_enough {
+        if !silent.is_empty() && !self.has_waited() {
             let names: Vec<_> =
                 silent.iter().map(|one| one.directory.display().to_string()).collect();
             let names = names.join(" and ");
@@ -84,8 +76,19 @@ impl Apart {
             ));
         }
         let unread = silent.into_iter().map(|one| one.directory.clone()).collect();
-        let known = self.carriers.iter_mut().filter_map(|one| one.stood.take()).collect();
+        let known = self
+            .carriers
+            .iter_mut()
+            .filter_map(|one| one.stood.take().map(|before| *before))
+            .collect();
         Ok(Before { unread, ..recover::newest(known) })
+    }
+
+    /// Whether one knows the log, and the other one has had time enough since: a while, and as long again as that one took.
+    fn has_waited(&self) -> bool {
+        let Some((since, Some(told))) = self.looking else { return false };
+        let enough = START_PATIENCE + told.saturating_duration_since(since);
+        self.clock.instant().saturating_duration_since(told) >= enough
     }
 
     /// Begins a segment in both.
@@ -140,8 +143,8 @@ impl Apart {
 
     /// Hears what was answered meanwhile.
     pub(in crate::audit::sinks) fn settle(&mut self) {
-        while let Ok(reply) = self.replies.try_recv() {
-            self.hear(&reply);
+        while let Ok(mut reply) = self.replies.try_recv() {
+            self.hear(&mut reply);
         }
         let now = self.clock.instant();
         for carrier in &mut self.carriers {
@@ -156,16 +159,17 @@ impl Apart {
 
     fn next(&mut self, until: Instant) -> Option<Reply> {
         let left = until.saturating_duration_since(self.clock.instant());
-        let reply = self.replies.recv_timeout(left).ok()?;
-        self.hear(&reply);
+        let mut reply = self.replies.recv_timeout(left).ok()?;
+        self.hear(&mut reply);
         Some(reply)
     }
 
-    fn hear(&mut self, reply: &Reply) {
+    fn hear(&mut self, reply: &mut Reply) {
+        let now = self.clock.instant();
         let Some(carrier) = self.carriers.get_mut(reply.place) else { return };
-        carrier.hear(reply.number, &reply.ask, self.clock.instant());
+        carrier.hear(reply.number, &reply.ask, now);
         let events = &self.telemetry.metrics().audit_events;
-        match (&reply.ask, &reply.done) {
+        match (&reply.ask, &mut reply.done) {
             (Ask::Write(..), Ok(Done::Written(records))) => {
                 events.add((carrier.name, AuditResult::Written), *records);
                 if carrier.standing == Standing::Failing {
@@ -176,7 +180,16 @@ impl Apart {
                 events.count((carrier.name, AuditResult::Failed));
                 carrier.stand(Standing::Failing, &error.to_string());
             }
-            (Ask::Look(_), Ok(Done::Stood(before))) => late(before, self.began, &carrier.directory),
+            (Ask::Look(_), Ok(Done::Stood(before))) => {
+                match (self.began, &mut self.looking) {
+                    (Some(began), _) => late(before, began, &carrier.directory),
+                    (None, Some((_, told))) if before.boot.is_some() => {
+                        told.get_or_insert(now);
+                    }
+                    (None, _) => {}
+                }
+                carrier.stood = Some(std::mem::take(before));
+            }
             (Ask::Note(_) | Ask::Sync, Err(error)) => failed(&reply.ask, error, &carrier.directory),
             (Ask::Look(_), Err(error)) if self.began.is_some() => {
                 failed(&reply.ask, error, &carrier.directory);
@@ -206,8 +219,7 @@ impl Apart {
 }
 
 /// What a directory knew that answers only after the log went on without it.
-fn late(before: &Before, began: Option<u64>, directory: &Path) {
-    let Some(began) = began else { return };
+fn late(before: &Before, began: u64, directory: &Path) {
     let (dir, held) = (directory.display(), before.chain.next() - 1);
     if held >= began {
         tracing::error!(
@@ -231,6 +243,8 @@ fn failed(ask: &Ask, error: &io::Error, directory: &Path) {
 
 /// How long the writer waits for the first that answers: whoever waits for the writer has gone by then.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// How long one look takes before it is said that somebody is waited for: a long segment is read back in it.
+const LOOK_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a start waits for a directory that does not say where the log stood.
 pub(in crate::audit::sinks) const START_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the end waits for a directory that lags behind.

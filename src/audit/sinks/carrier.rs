@@ -59,7 +59,7 @@ pub(in crate::audit::sinks) struct Carrier {
     pub(in crate::audit::sinks) name: Name,
     pub(in crate::audit::sinks) directory: PathBuf,
     /// What it knew of the log at the start, if it has told.
-    pub(in crate::audit::sinks) stood: Option<Before>,
+    pub(in crate::audit::sinks) stood: Option<Box<Before>>,
     pub(in crate::audit::sinks) standing: Standing,
     asks: mpsc::Sender<(u64, Ask)>,
     asked: u64,
