@@ -124,7 +124,14 @@ fn start_upkeep(app: &App) {
     let (look, stop) = (Arc::clone(&app.gateway), app.tasks.stop().clone());
     let _service = app.tasks.run("look", async move {
         while !stop.is_cancelled() {
-            look.keep().await;
+            let late = async {
+                stop.cancelled().await;
+                tokio::time::sleep(LAST_LOOK).await;
+            };
+            tokio::select! {
+                () = look.keep() => {}
+                () = late => {}
+            }
             let _woken = tokio::time::timeout(UPKEEP, stop.cancelled()).await;
         }
     });
@@ -232,6 +239,8 @@ impl Stops {
 
 /// Fills nobody waits for any more may end, or be cut off: they leave nothing half.
 const LAST_FILLS: Duration = Duration::from_secs(5);
+/// How long the end waits for a look that is under way.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 /// What still has to be written is, within this; whatever hangs longer hangs with its disk.
 const LAST_RECORDS: Duration = Duration::from_secs(10);
 /// Histogram samples are moved into buckets this often.

@@ -121,6 +121,12 @@ fn whichever_directory_hangs_private_bodies_come_and_it_gets_what_it_missed() {
         // hanging again at the end: it ends all the same
         world.disk.freeze();
         bodies_come(&client, &world.other);
+        if which == Which::First {
+            // somebody looks for slips of commands there, and hangs as well
+            until("a look hangs", || {
+                world.gateway.metric("modgate_runtime_blocking_jobs{state=\"running\"}") > 0.5
+            });
+        }
         world.gateway.signal("TERM");
         until("the end is written", || {
             let records = records_in(&world.other);
