@@ -132,18 +132,25 @@ impl Sink {
 
     /// Keeps a second gateway with the same node name out of the directory: two writers would be two logs.
     fn lock(&mut self, node: &str) -> io::Result<()> {
-        let file = File::create(self.directory.join(format!("{LOCK}{node}{LOCKED}")))?;
-        match file.try_lock() {
-            Ok(()) => self.lock = Some(file),
-            Err(TryLockError::WouldBlock) if self.lock.is_none() => {
+        if self.lock.is_some() {
+            return Ok(());
+        }
+        let path = self.directory.join(format!("{LOCK}{node}{LOCKED}"));
+        let held = File::create(path).map_err(TryLockError::Error).and_then(|file| {
+            file.try_lock()?;
+            Ok(file)
+        });
+        match held {
+            Ok(file) => self.lock = Some(file),
+            Err(TryLockError::WouldBlock) => {
                 return Err(io::Error::new(
                     io::ErrorKind::ResourceBusy,
                     "another modgate with this node name writes here: give each its own telemetry.node",
                 ));
             }
-            // a share that knows no locks is no worse as a second place than none
-            Err(TryLockError::Error(error)) if self.name == Name::Segment => return Err(error),
-            Err(_) => {}
+            // a share that knows no locks, or is read-only just now, can be read all the same
+            Err(TryLockError::Error(_)) if self.name == Name::Second => {}
+            Err(TryLockError::Error(error)) => return Err(error),
         }
         Ok(())
     }
@@ -268,6 +275,25 @@ pub(in crate::audit) const WAITING_BYTES: usize = 32 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_gateway_of_a_name_writes_into_a_directory_and_a_second_one_may_know_no_locks() {
+        let directory = tempfile::tempdir().unwrap();
+        let sink = |name| {
+            let (keeper, _closed) = mpsc::channel();
+            Sink::new(name, directory.path().to_owned(), 0, keeper)
+        };
+        let look = Ask::Look(Arc::from("gw"));
+        let (mut one, mut other) = (sink(Name::Segment), sink(Name::Second));
+        // asked again it still holds its own lock
+        assert!(one.answer(&look).is_ok() && one.answer(&look).is_ok());
+        assert_eq!(other.answer(&look).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        assert!(other.answer(&Ask::Look(Arc::from("gw-2"))).is_ok());
+        std::fs::create_dir(directory.path().join("audit-gw-3.lock")).unwrap();
+        let look = Ask::Look(Arc::from("gw-3"));
+        assert!(sink(Name::Segment).answer(&look).is_err());
+        assert!(sink(Name::Second).answer(&look).is_ok());
+    }
 
     #[test]
     fn what_could_not_be_written_is_written_first_when_it_can_be() {
