@@ -79,7 +79,8 @@ impl Keeper {
         let index = index::Index::open(segment)?;
         let kept = Duration::from_secs(u64::from(config.keep_days) * 86_400);
         let oldest = self.settings.clock.now().checked_sub(kept).unwrap_or(SystemTime::UNIX_EPOCH);
-        if index.head.to.as_str() >= rfc3339_micros(oldest).as_str() {
+        let newest = index.head.to.as_str();
+        if newest.is_empty() || newest >= rfc3339_micros(oldest).as_str() {
             return Ok(());
         }
         // without a place for its record nothing is removed; the next look will find it
@@ -124,7 +125,9 @@ pub fn close(segment: &Segment, packing: Packing) -> io::Result<()> {
     if !is_plain && segment.index().exists() {
         return Ok(());
     }
-    if is_plain && packing == Packing::Compress {
+    // one that was begun on a full disk and got nothing has nothing to compress: nobody could read it back
+    let holds = std::fs::metadata(segment.plain()).map_or(0, |found| found.len());
+    if holds > 0 && packing == Packing::Compress {
         let packed = compress_segment(segment)?;
         index::build(segment, packed)?;
         return std::fs::remove_file(segment.plain());
@@ -181,6 +184,15 @@ const LEVEL: i32 = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_segment_that_got_no_record_is_left_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let empty = Segment::new(directory.path(), "gw", &"0191".repeat(8), 4);
+        File::create(empty.plain()).unwrap();
+        close(&empty, Packing::Compress).unwrap();
+        assert!(empty.plain().exists() && !empty.packed().exists() && empty.index().exists());
+    }
 
     #[test]
     fn a_segment_that_was_begun_since_the_keeper_was_told_is_left_alone() {
