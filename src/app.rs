@@ -71,6 +71,7 @@ use crate::policy::Policy;
 use crate::policy::overlay::Denies;
 use crate::sumdb::verifier::Verifier;
 use crate::tasks::Tasks;
+use crate::tasks::Thread;
 use crate::telemetry::Telemetry;
 use crate::telemetry::export::Exporter;
 use crate::telemetry::labels::policy::ReloadSource;
@@ -85,8 +86,8 @@ pub struct App {
     pub gateway: Arc<Gateway>,
     /// Fills and blocking work.
     pub tasks: Tasks,
-    /// Threads that end when the last handle of the gateway is gone: the audit's writer and the log's.
-    pub threads: Vec<std::thread::JoinHandle<()>>,
+    /// Threads that end when the last handle of the gateway is gone: those of the audit and the log's.
+    pub threads: Vec<Thread>,
 }
 
 /// Builds an app from a configuration. `runtime` is where fills run, `exporter` where spans go.
@@ -343,7 +344,7 @@ fn identity(
     Ok(Identity::new(door, methods, Arc::clone(telemetry)))
 }
 
-type Threads = Vec<std::thread::JoinHandle<()>>;
+type Threads = Vec<Thread>;
 
 fn accounts(
     config: &Config,
@@ -359,14 +360,12 @@ fn accounts(
         node: config.telemetry.node.clone(),
         clock: Arc::clone(clock),
     };
-    let Started { audit, write, keep, told } =
+    let Started { audit, loops, told } =
         writer::start(settings, telemetry).context("audit.key_file")?;
     let (lines, print) = Lines::new(Arc::clone(telemetry));
-    let threads = vec![
-        tasks.thread(Service::AuditWriter, write)?,
-        tasks.thread(Service::AuditKeeper, keep)?,
-        tasks.thread(Service::AccessLog, print)?,
-    ];
+    let threads = loops.into_iter().map(|(service, run)| tasks.thread(service, run));
+    let mut threads = threads.collect::<Result<Threads, _>>()?;
+    threads.push(tasks.thread(Service::AccessLog, print)?);
     let log = (config.telemetry.access, config.telemetry.log_format);
     let accounts = Accounts::new(audit, lines, log, Arc::clone(telemetry), Arc::clone(clock));
     let accounts = Arc::new(accounts);

@@ -33,8 +33,8 @@
 //!
 //! **Limits.** Whoever owns the node can write false new records, but cannot change what a checkpoint kept elsewhere covers.
 //! Whoever may read the files and not write beside them leaves no slip; the file system's own audit tells of them. Tokens that
-//! were issued or revoked while no gateway ran are told by the token file alone.
-//! A second sink that hangs, instead of failing, holds up the writer.
+//! were issued before the first start are told by the token file alone.
+//! A log with one directory waits for it, however long it hangs; with two, either is enough ([`sinks`]).
 
 pub mod act;
 pub mod chain;
@@ -56,6 +56,7 @@ pub mod recover;
 pub mod report;
 pub mod segment;
 mod sink;
+mod sinks;
 pub mod slip;
 pub mod tail;
 pub mod verify;

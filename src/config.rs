@@ -45,6 +45,7 @@ pub mod sumdb;
 pub mod telemetry;
 mod units;
 pub mod upstream;
+pub mod warnings;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ mod watch;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
@@ -51,11 +52,10 @@ pub fn run(
     });
     drop((gateway, tasks));
     runtime.shutdown_timeout(LAST_FILLS);
-    // both threads end when the last handle is gone: every event and line is written by then
+    // they end when the last handle is gone: every event and line is written by then
+    let until = Instant::now() + LAST_RECORDS;
     for thread in threads {
-        if thread.join().is_err() {
-            tracing::error!("a service thread panicked");
-        }
+        thread.join(until);
     }
     if let Some(exporter) = exporter {
         exporter.shut_down();
@@ -118,7 +118,21 @@ fn start_upkeep(app: &App) {
     app.tasks.serve(Service::MetricsUpkeep, async move {
         while !stop.is_cancelled() {
             upkeep.telemetry().page().upkeep();
-            upkeep.keep().await;
+            let _woken = tokio::time::timeout(UPKEEP, stop.cancelled()).await;
+        }
+    });
+    // apart, because files may hang
+    let (look, stop) = (Arc::clone(&app.gateway), app.tasks.stop().clone());
+    let _service = app.tasks.run("look", async move {
+        while !stop.is_cancelled() {
+            let late = async {
+                stop.cancelled().await;
+                tokio::time::sleep(LAST_LOOK).await;
+            };
+            tokio::select! {
+                () = look.keep() => {}
+                () = late => {}
+            }
             let _woken = tokio::time::timeout(UPKEEP, stop.cancelled()).await;
         }
     });
@@ -226,5 +240,9 @@ impl Stops {
 
 /// Fills nobody waits for any more may end, or be cut off: they leave nothing half.
 const LAST_FILLS: Duration = Duration::from_secs(5);
+/// How long the end waits for a look that is under way.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+/// What still has to be written is, within this; whatever hangs longer hangs with its disk.
+const LAST_RECORDS: Duration = Duration::from_secs(10);
 /// Histogram samples are moved into buckets this often.
 const UPKEEP: Duration = Duration::from_secs(5);

@@ -2,10 +2,14 @@
 
 pub mod flights;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -29,6 +33,31 @@ pub struct TaskGone(&'static str);
 impl Fault for TaskGone {
     fn kind(&self) -> Kind {
         Kind::Internal
+    }
+}
+
+/// A thread that a service has for itself.
+#[derive(Debug)]
+pub struct Thread {
+    name: &'static str,
+    run: JoinHandle<()>,
+    ended: mpsc::Receiver<Infallible>,
+}
+
+impl Thread {
+    /// Waits until it has ended, but not beyond `until`: one that hangs in the kernel is left to the end of the process.
+    pub fn join(self, until: Instant) {
+        let left = until.saturating_duration_since(Instant::now());
+        if matches!(self.ended.recv_timeout(left), Err(RecvTimeoutError::Timeout)) {
+            tracing::error!(
+                thread = self.name,
+                "a service thread does not end and is left behind: does its disk hang?"
+            );
+            return;
+        }
+        if self.run.join().is_err() {
+            tracing::error!(thread = self.name, "a service thread panicked");
+        }
     }
 }
 
@@ -206,12 +235,15 @@ impl Tasks {
         &self,
         service: Service,
         work: impl FnOnce() + Send + 'static,
-    ) -> io::Result<JoinHandle<()>> {
-        let alive = self.alive(service);
-        std::thread::Builder::new().name(service.text().to_owned()).spawn(move || {
-            let _alive = alive;
+    ) -> io::Result<Thread> {
+        let (ends, ended) = mpsc::channel::<Infallible>();
+        let (name, alive) = (service.text(), self.alive(service));
+        let run = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            // dropped when the work is done, or panics
+            let (_ends, _alive) = (ends, alive);
             work();
-        })
+        });
+        Ok(Thread { name, run: run?, ended })
     }
 
     /// Ends services and waits until every task is done.
@@ -224,6 +256,8 @@ impl Tasks {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::clock::SystemClock;
     use crate::telemetry::page::Format;
@@ -249,7 +283,7 @@ mod tests {
         tasks.serve(Service::BlobScrub, async { panic!("a defect") });
         tasks.serve(Service::ClusterBus, async { 7 });
         let thread = tasks.thread(Service::AuditWriter, || ()).unwrap();
-        thread.join().unwrap();
+        thread.join(Instant::now() + Duration::from_secs(20));
         while !has(&tasks, &format!("{ended} 1")) {
             tasks.give_way().await;
         }
@@ -263,5 +297,20 @@ mod tests {
         tasks.drain().await;
         let up = "modgate_background_task_up{task=\"policy_watch\"} 1";
         assert!(has(&tasks, up), "it ended because it was told to");
+    }
+
+    #[tokio::test]
+    async fn the_end_waits_for_a_thread_but_not_for_one_that_hangs() {
+        let tasks = tasks();
+        let (release, held) = mpsc::channel::<()>();
+        let (tell, done) = mpsc::channel();
+        let hanging = tasks.thread(Service::AuditSink, move || held.recv().unwrap()).unwrap();
+        let working = tasks.thread(Service::AuditKeeper, move || tell.send(()).unwrap()).unwrap();
+        let soon = Instant::now() + Duration::from_secs(20);
+        working.join(soon);
+        assert!(done.try_recv().is_ok());
+        hanging.join(Instant::now());
+        // it hung all the while
+        assert!(release.send(()).is_ok());
     }
 }

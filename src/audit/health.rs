@@ -17,10 +17,12 @@ pub enum Condition {
     Refused,
     /// Something else is wrong with the files.
     Broken,
+    /// No directory answers.
+    Hanging,
 }
 
 impl Condition {
-    const ALL: [Self; 4] = [Self::Well, Self::Full, Self::Refused, Self::Broken];
+    const ALL: [Self; 5] = [Self::Well, Self::Full, Self::Refused, Self::Broken, Self::Hanging];
 
     /// Why nothing is written, for those who wait.
     pub const fn why(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Condition {
             Self::Full => "its disk is full",
             Self::Refused => "its directory cannot be written",
             Self::Broken => "its files cannot be written",
+            Self::Hanging => "none of its directories answers",
         }
     }
 
@@ -41,6 +44,7 @@ impl Condition {
             std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied => {
                 Self::Refused
             }
+            std::io::ErrorKind::TimedOut => Self::Hanging,
             _ => Self::Broken,
         }
     }

@@ -8,6 +8,7 @@ use std::io;
 use std::io::Read as _;
 use std::io::Write as _;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -33,7 +34,7 @@ use crate::config::audit::Mode;
 use crate::config::audit::Packing;
 use crate::content::Sum;
 
-/// What the writer asks of the keeper.
+/// What a directory asks of its keeper, when it has begun a segment itself.
 #[derive(Debug, Clone, Copy)]
 pub enum Job {
     /// Index and compress every segment before the one that begins with this record, and remove old ones.
@@ -43,10 +44,11 @@ pub enum Job {
     },
 }
 
-/// Tidies until the writer is gone.
+/// Tidies a directory until the writer is gone; one that hangs keeps no other from being tidied.
 #[derive(Debug)]
 pub(in crate::audit) struct Keeper {
     pub(in crate::audit) settings: Settings,
+    pub(in crate::audit) directory: PathBuf,
     pub(in crate::audit) audit: WeakSender<Item>,
     pub(in crate::audit) work: Receiver<Job>,
 }
@@ -54,12 +56,8 @@ pub(in crate::audit) struct Keeper {
 impl Keeper {
     pub(in crate::audit) fn run(self) {
         while let Ok(Job::Tidy { before }) = self.work.recv() {
-            let config = &self.settings.config;
-            let directories = [Some(&config.dir), config.second_dir.as_ref()];
-            for directory in directories.into_iter().flatten() {
-                if let Err(error) = self.tidy(directory, before) {
-                    tracing::error!(%error, dir = %directory.display(), "closed audit segments could not be tidied");
-                }
+            if let Err(error) = self.tidy(&self.directory, before) {
+                tracing::error!(%error, dir = %self.directory.display(), "closed audit segments could not be tidied");
             }
         }
     }
@@ -83,7 +81,8 @@ impl Keeper {
         let index = Index::open(segment)?;
         let kept = Duration::from_secs(u64::from(config.keep_days) * 86_400);
         let oldest = self.settings.clock.now().checked_sub(kept).unwrap_or(SystemTime::UNIX_EPOCH);
-        if index.head.to.as_str() >= rfc3339_micros(oldest).as_str() {
+        let newest = index.head.to.as_str();
+        if newest.is_empty() || newest >= rfc3339_micros(oldest).as_str() {
             return Ok(());
         }
         // without a place for its record nothing is removed; the next look will find it
@@ -124,8 +123,9 @@ fn is_closed(segment: &Segment, node: &str, before: u64) -> bool {
 
 /// Gives a closed segment its index, and compresses it. What is done already is left alone.
 pub fn close(segment: &Segment, packing: Packing) -> io::Result<()> {
-    let is_plain = segment.plain().exists();
-    if is_plain && packing == Packing::Compress {
+    // one that was begun on a full disk and got nothing has nothing to compress: nobody could read it back
+    let holds = std::fs::metadata(segment.plain()).map_or(0, |found| found.len());
+    if holds > 0 && packing == Packing::Compress {
         compress_segment(segment)?;
         index::build_of(segment, Form::Packed)?;
         return std::fs::remove_file(segment.plain());
@@ -175,6 +175,15 @@ const LEVEL: i32 = 1;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_segment_that_got_no_record_is_left_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let empty = Segment::new(directory.path(), "gw", &"0191".repeat(8), 4);
+        File::create(empty.plain()).unwrap();
+        close(&empty, Packing::Compress).unwrap();
+        assert!(empty.plain().exists() && !empty.packed().exists() && empty.index().exists());
+    }
 
     #[test]
     fn a_segment_that_was_begun_since_the_keeper_was_told_is_left_alone() {

@@ -65,7 +65,8 @@ pub fn verifiers(path: &Path) -> Result<Vec<Verifier>, KeyError> {
     keys.map_err(|error| format(path, error))
 }
 
-/// Adds a new key to a file of signers; the next start signs one checkpoint with all of them, then with the new one only.
+/// Adds a new key to a file of signers. From the next start on all of them sign, so that whoever knows a former one learns of
+/// the new one whenever they look, until the operator takes the former line out.
 pub fn rotate(path: &Path, name: &str) -> Result<Signer, KeyError> {
     signers(path, name)?;
     let fresh = Signer::from_seed(name, random()?).map_err(|error| format(path, error))?;

@@ -6,6 +6,7 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::io::BufRead as _;
+use std::path::Path;
 use std::path::PathBuf;
 
 use base64::Engine as _;
@@ -40,36 +41,34 @@ pub(in crate::audit) struct Before {
     pub(in crate::audit) steps: Vec<(String, Growth)>,
     /// How it grew since the last of them, or since the segment's beginning.
     pub(in crate::audit) growth: Growth,
+    /// Directories that did not tell in time what they hold.
+    pub(in crate::audit) unread: Vec<PathBuf>,
 }
 
-/// Reads where a node's log stood, from whichever directory knows more.
-pub(in crate::audit) fn recover(directories: &[PathBuf], node: &str) -> io::Result<Before> {
-    let mut newest: Option<(u64, u64, Segment)> = None;
-    for directory in directories {
-        std::fs::create_dir_all(directory)?;
-        let of_node = segment::list(directory)?;
-        let there = of_node.into_iter().filter(|found| found.node == node && found.is_there());
-        for found in there {
-            let len = std::fs::metadata(found.plain())
-                .or_else(|_| std::fs::metadata(found.packed()))?
-                .len();
-            if newest
-                .as_ref()
-                .is_none_or(|(first, known, _)| (found.first, len) >= (*first, *known))
-            {
-                newest = Some((found.first, len, found));
-            }
+/// Reads where a node's log stood as one directory knows it.
+pub(in crate::audit) fn recover(directory: &Path, node: &str) -> io::Result<Before> {
+    let of_node = segment::list(directory)?;
+    let there = of_node.into_iter().filter(|found| found.node == node && found.is_there());
+    let mut cut = 0;
+    for newest in there.rev() {
+        let notes = std::fs::read_to_string(newest.checkpoints()).unwrap_or_default();
+        let before = replay(&newest, note::split(&notes))?;
+        cut += cut_tail(&newest)?;
+        // one that was begun on a full disk holds no record, and says nothing of where the log stood
+        if before.chain.next() > newest.first {
+            return Ok(Before { cut, boot: Some(newest.boot), ..before });
         }
     }
-    let Some((_, _, newest)) = newest else { return Ok(Before::default()) };
-    let notes = std::fs::read_to_string(newest.checkpoints()).unwrap_or_default();
-    let mut before = replay(&newest, note::split(&notes))?;
-    for directory in directories {
-        let twin = Segment { directory: directory.clone(), ..newest.clone() };
-        before.cut = before.cut.max(cut_tail(&twin)?);
-    }
-    before.boot = Some(newest.boot);
-    Ok(before)
+    Ok(Before { cut, ..Before::default() })
+}
+
+/// The one of several directories that knows more; all of them say how much was cut off.
+pub(in crate::audit) fn newest(known: Vec<Before>) -> Before {
+    let cut = known.iter().map(|before| before.cut).max().unwrap_or(0);
+    let more = |before: &Before| {
+        (before.chain.next(), before.broken_at.is_none(), before.steps.len(), before.boot.is_some())
+    };
+    Before { cut, ..known.into_iter().max_by_key(more).unwrap_or_default() }
 }
 
 /// Follows a segment from its first line to its last whole one, and the notes beside it.
@@ -143,5 +142,34 @@ fn cut_tail(segment: &Segment) -> io::Result<u64> {
             return Ok(len as u64);
         }
         whole += len as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_that_holds_no_record_says_nothing_of_where_the_log_stood() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut chain = Chain::default();
+        let mut text = Vec::new();
+        for _ in 0..3 {
+            let mut line = b"{\"event\":\"audit.start\"}".to_vec();
+            chain.seal(&mut line);
+            text.extend_from_slice(&line);
+            text.push(b'\n');
+        }
+        let segment =
+            |boot: &str, first| Segment::new(directory.path(), "gw", &boot.repeat(32), first);
+        std::fs::write(segment("0", 1).plain(), &text).unwrap();
+        // begun on a full disk, twice; once half a line got there
+        std::fs::write(segment("1", 4).plain(), "").unwrap();
+        std::fs::write(segment("2", 4).plain(), "{\"seq").unwrap();
+        let before = recover(directory.path(), "gw").unwrap();
+        assert_eq!((before.chain.next(), before.cut), (4, 5));
+        assert_eq!(before.boot, Some("0".repeat(32)));
+        assert_eq!(before.chain.last, chain.last);
+        assert_eq!(std::fs::metadata(segment("2", 4).plain()).unwrap().len(), 0);
     }
 }

@@ -3,8 +3,10 @@
 //! A log has one writer, and a command that reads, verifies or exports it is another process. It leaves a slip in the
 //! directory `slips` of the audit before it does anything; the gateway takes it within seconds, or at its next start, and
 //! names the owner of the file, whom the operating system vouches for. Whoever may not write there leaves none: commands say so.
+//! What a running gateway sees by itself, such as a changed token file, has a slip only while none runs.
 
 use std::fs;
+use std::fs::TryLockError;
 use std::io;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -19,6 +21,7 @@ use crate::audit::act::Act;
 use crate::audit::encode::cut;
 use crate::audit::name::Name;
 use crate::audit::name::Outcome;
+use crate::audit::sink::is_lock;
 use crate::clock::rfc3339_micros;
 
 /// What a command is about to do.
@@ -53,6 +56,16 @@ pub fn leave(directory: &Path, deed: &Deed) -> io::Result<()> {
     let staged = slips.join(format!(".{name}"));
     fs::write(&staged, serde_json::to_vec(&written)?)?;
     fs::rename(staged, slips.join(format!("{name}{ENDING}")))
+}
+
+/// Whether a gateway runs that writes its log into a directory.
+pub fn is_owned(directory: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(directory) else { return false };
+    entries.filter_map(Result::ok).any(|entry| {
+        let is_lock = entry.file_name().to_str().is_some_and(is_lock);
+        let held = |lock: fs::File| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock));
+        is_lock && fs::File::open(entry.path()).is_ok_and(held)
+    })
 }
 
 /// A slip that is this gateway's to record.
@@ -130,13 +143,15 @@ fn read(path: &Path) -> Option<Act> {
 }
 
 /// What commands do to a gateway and its log.
-const FOR_COMMANDS: [Name; 6] = [
+const FOR_COMMANDS: [Name; 8] = [
     Name::AuditRead,
     Name::AuditExport,
     Name::AuditVerify,
     Name::AdminAction,
     Name::CachePurge,
     Name::PolicyPromote,
+    Name::TokenIssue,
+    Name::TokenRevoke,
 ];
 const SLIPS: &str = "slips";
 const ENDING: &str = ".slip";

@@ -2,6 +2,10 @@
 //!
 //! Reading stops at the first record that is not what it should be, because nothing behind it can be told from it. What a
 //! [`Finding`] says is evidence of a change; what a [`Remark`] says was declared by the log itself, or cannot be signed yet.
+//!
+//! One key is enough, a former one or the newest. A former one hands over to the keys that a record covered by it names. Under
+//! the newest, checkpoints of former keys say nothing by themselves, but the first believed one behind them covers the same
+//! records; if none follows they are a stranger's.
 
 mod notes;
 
@@ -19,6 +23,7 @@ use crate::audit::recover;
 use crate::audit::segment;
 use crate::audit::segment::Segment;
 use crate::audit::verify::notes::Notes;
+use crate::audit::verify::notes::Vouched;
 use crate::tlog::note::Verifier;
 
 /// What to verify, and against what.
@@ -72,7 +77,7 @@ pub struct Finding {
 /// Something declared, or not signed yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Remark {
-    /// `declared_gap`, `deleted`, `unsigned_tail`, `half_line`, `ended_without_a_word`.
+    /// `declared_gap`, `deleted`, `unsigned_tail`, `half_line`, `ended_without_a_word`, `other_key`.
     pub kind: &'static str,
     /// The first record it concerns.
     pub seq: u64,
@@ -127,21 +132,31 @@ pub fn nodes(directories: &[PathBuf]) -> io::Result<Vec<String>> {
 
 /// A node's segments whose records are there, each from the directory that has more of it; oldest first.
 pub fn segments(directories: &[PathBuf], node: &str) -> io::Result<Vec<Segment>> {
-    let mut found: Vec<(Segment, u64)> = Vec::new();
+    let mut found: Vec<Segment> = Vec::new();
     for directory in directories {
-        for segment in segment::list(directory)?.into_iter().filter(|found| found.node == node) {
-            let len =
-                std::fs::metadata(segment.plain()).or_else(|_| std::fs::metadata(segment.packed()));
-            let Ok(len) = len.map(|found| found.len()) else { continue };
-            match found.iter_mut().find(|(known, _)| known.stem == segment.stem) {
-                Some(known) if known.1 < len => *known = (segment, len),
+        let of_node = segment::list(directory)?.into_iter().filter(|found| found.node == node);
+        for segment in of_node.filter(Segment::is_there) {
+            match found.iter_mut().find(|known| known.stem == segment.stem) {
+                Some(known) if is_shorter(known, &segment)? => *known = segment,
                 Some(_) => {}
-                None => found.push((segment, len)),
+                None => found.push(segment),
             }
         }
     }
-    found.sort_by_key(|(segment, _)| segment.first);
-    Ok(found.into_iter().map(|(segment, _)| segment).collect())
+    found.sort_by_key(|segment| segment.first);
+    Ok(found)
+}
+
+/// Whether a segment holds less than its twin: one of them may be compressed, and be all the same the longer one.
+fn is_shorter(one: &Segment, twin: &Segment) -> io::Result<bool> {
+    let size = |path: PathBuf| std::fs::metadata(path).map(|found| found.len()).ok();
+    let inflated = |segment: &Segment| io::copy(&mut segment.open()?, &mut io::sink());
+    match (size(one.plain()), size(twin.plain())) {
+        (Some(one), Some(twin)) => Ok(one < twin),
+        (Some(one), None) => Ok(one < inflated(twin)?),
+        (None, Some(twin)) => Ok(inflated(one)? < twin),
+        (None, None) => Ok(size(one.packed()) < size(twin.packed())),
+    }
 }
 
 /// Verifies one node's log. `progress` hears of bytes read, now and then.
@@ -151,6 +166,8 @@ pub fn verify(question: &Question, progress: &mut dyn FnMut(u64)) -> io::Result<
         chain: Chain::default(),
         notes: Notes::gather(question)?,
         newest: None,
+        noted: 0,
+        doubted: None,
         holes: Vec::new(),
         deleted: Vec::new(),
     };
@@ -171,6 +188,10 @@ struct Walk {
     notes: Notes,
     /// The segment that may be in the middle of a record.
     newest: Option<String>,
+    /// Records that a checkpoint covers, whoever signed it.
+    noted: u64,
+    /// The first checkpoint since the last believed one that nobody believed has signed: its size, who signed, and where.
+    doubted: Option<(u64, String, String)>,
     /// First and last record of what is not there.
     holes: Vec<(u64, u64, String)>,
     /// First and last record of what the log says was removed.
@@ -226,12 +247,16 @@ impl Walk {
                 return false;
             };
             // what the first record says of the log before it is believed only if a checkpoint says the same
-            if !self.notes.vouches(chain.edge.size(), &chain.root()) {
-                self.find(Kind::Missing, next, &segment.stem, words(Kind::Missing, next));
-                return false;
+            let size = chain.edge.size();
+            match self.notes.vouched(size, &chain.root()) {
+                Vouched::Believed => self.believe(size),
+                Vouched::Other(signers) => self.doubt(size, signers, segment),
+                Vouched::Nobody => {
+                    self.find(Kind::Missing, next, &segment.stem, words(Kind::Missing, next));
+                    return false;
+                }
             }
-            self.notes.pass(chain.edge.size());
-            self.report.signed = chain.edge.size();
+            self.notes.pass(size);
             self.holes.push((next, first - 1, segment.stem.clone()));
             self.chain = chain;
             return true;
@@ -246,8 +271,8 @@ impl Walk {
     fn closed_before(&mut self, segment: &Segment, line: &[u8]) -> bool {
         let ended = detail(line, "ended");
         match ended.as_deref() {
-            None | Some("stopped") if self.report.signed != self.chain.edge.size() => {
-                let seq = self.report.signed + 1;
+            None | Some("stopped") if self.noted != self.chain.edge.size() => {
+                let seq = self.noted + 1;
                 let what = format!(
                     "the checkpoint over records {seq} to {} is gone",
                     self.chain.edge.size()
@@ -320,17 +345,34 @@ impl Walk {
                 self.find(Kind::Rewritten, seq, &segment.stem, what);
                 return false;
             }
-            if !self.notes.is_believed(&note) {
-                let what =
-                    format!("the checkpoint over {size} records is signed by {}", note.signers());
-                self.find(Kind::ForeignKey, size, &segment.stem, what);
-                return false;
+            if self.notes.is_believed(&note) {
+                self.report.checkpoints += 1;
+                self.believe(size);
+            } else {
+                self.doubt(size, note.signers(), segment);
             }
-            self.notes.learn(size);
-            self.report.checkpoints += 1;
-            self.report.signed = size;
         }
         true
+    }
+
+    /// A believed checkpoint covers so many records, and with them whatever others have signed before.
+    fn believe(&mut self, size: u64) {
+        self.notes.learn(size);
+        (self.report.signed, self.noted) = (size, size);
+        if let Some((at, signers, _)) = self.doubted.take().filter(|(at, ..)| *at < size) {
+            let what = format!(
+                "checkpoints from {at} records on are signed by {signers}, which is not believed here; the one over {size} is, and covers the same records"
+            );
+            self.remark("other_key", at, what);
+        }
+    }
+
+    /// A checkpoint that nobody believed has signed is one of a former key, if a believed one follows.
+    fn doubt(&mut self, size: u64, signers: String, segment: &Segment) {
+        self.noted = size;
+        if size > self.report.signed {
+            self.doubted.get_or_insert_with(|| (size, signers, segment.stem.clone()));
+        }
     }
 
     fn half_line(&mut self, segment: &Segment) -> bool {
@@ -344,6 +386,10 @@ impl Walk {
     }
 
     fn finish(&mut self) {
+        if let Some((size, signers, stem)) = self.doubted.take() {
+            let what = format!("the checkpoint over {size} records is signed by {signers}");
+            self.find(Kind::ForeignKey, size, &stem, what);
+        }
         if self.report.findings.is_empty() {
             for (first, last, stem) in std::mem::take(&mut self.holes) {
                 let explained = self.explained(first, last);

@@ -3,7 +3,8 @@
 mod log;
 mod teller;
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -19,7 +20,7 @@ use crate::audit::keeper;
 use crate::audit::keys;
 use crate::audit::keys::KeyError;
 use crate::audit::keys::Pseudonyms;
-use crate::audit::recover;
+use crate::audit::sinks::Sinks;
 use crate::audit::witness::step::Told;
 use crate::audit::writer::log::Log;
 use crate::audit::writer::teller::Teller;
@@ -28,6 +29,7 @@ use crate::config;
 use crate::config::audit::Mode;
 use crate::telemetry::Telemetry;
 use crate::telemetry::labels::AuditMode;
+use crate::telemetry::labels::service::Service;
 
 /// Where and how events are kept.
 #[derive(Debug, Clone)]
@@ -45,46 +47,54 @@ impl Settings {
     pub fn origin(&self) -> String {
         format!("{}/{}", self.config.origin, self.node)
     }
-
-    fn directories(&self) -> Vec<PathBuf> {
-        [Some(self.config.dir.clone()), self.config.second_dir.clone()]
-            .into_iter()
-            .flatten()
-            .collect()
-    }
 }
 
+/// The loop of a thread, and its name.
+pub type Loop = (Service, Box<dyn FnOnce() + Send>);
+
 /// What an audit is made of: its handle, its threads, and its steps for whoever keeps copies.
-#[derive(Debug)]
-pub struct Started<W, K> {
+pub struct Started {
     /// Through which events reach the writer.
     pub audit: Audit,
-    /// The loop of the writer; it ends when every handle and every reserved place is gone.
-    pub write: W,
-    /// The loop of the keeper, which compresses, indexes and removes; it ends with the writer.
-    pub keep: K,
+    /// The writer, which ends when every handle and every reserved place is gone; for each directory a keeper, which
+    /// compresses, indexes and removes; and for each of two directories one that writes. All of them end with the writer.
+    pub loops: Vec<Loop>,
     /// How the log grows, checkpoint by checkpoint, for whoever keeps copies elsewhere; nobody need listen.
     pub told: mpsc::Receiver<Told>,
 }
 
+impl fmt::Debug for Started {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "an audit of {} threads", self.loops.len())
+    }
+}
+
 /// The parts of an audit; nothing runs yet.
-pub fn start(
-    settings: Settings,
-    telemetry: &Arc<Telemetry>,
-) -> Result<Started<impl FnOnce() + Send + 'static, impl FnOnce() + Send + 'static>, KeyError> {
+pub fn start(settings: Settings, telemetry: &Arc<Telemetry>) -> Result<Started, KeyError> {
     let (queue, events) = mpsc::channel(QUEUE_EVENTS);
     let health = Arc::new(Health::default());
     let signers = keys::signers(&settings.config.key_file, &settings.origin())?;
     let pseudonyms = Pseudonyms::open(&keys::pseudonym_file(&settings.config.key_file))?;
     let (tell, told) = mpsc::channel(STEPS);
-    let (jobs, work) = std::sync::mpsc::channel();
-    let keeper = keeper::Keeper { settings: settings.clone(), audit: queue.downgrade(), work };
+    let mut loops = Vec::<Loop>::new();
+    let keeper = |directory: &Path| {
+        let (closed, work) = std::sync::mpsc::channel();
+        let (settings, audit) = (settings.clone(), queue.downgrade());
+        let keeper = keeper::Keeper { settings, directory: directory.to_owned(), audit, work };
+        loops.push((Service::AuditKeeper, Box::new(move || keeper.run())));
+        closed
+    };
+    let (sinks, porters) = Sinks::new(&settings, keeper, Arc::clone(telemetry));
+    for porter in porters {
+        loops.push((Service::AuditSink, Box::new(move || porter.run())));
+    }
     let audit = Audit::new(queue, Arc::clone(&health), &settings, Arc::clone(telemetry));
-    let parts = log::Parts { signers, pseudonyms, teller: Teller::new(tell), jobs };
-    let log = Log::new(settings.clone(), parts, Arc::clone(telemetry));
+    let parts = log::Parts { signers, pseudonyms, teller: Teller::new(tell) };
+    let log = Log::new(settings.clone(), parts, sinks, Arc::clone(telemetry));
     let writer =
         Writer { log, health, settings, telemetry: Arc::clone(telemetry), reserved_at: None };
-    Ok(Started { audit, write: move || writer.run(events), keep: move || keeper.run(), told })
+    loops.push((Service::AuditWriter, Box::new(move || writer.run(events))));
+    Ok(Started { audit, loops, told })
 }
 
 struct Writer {
@@ -119,27 +129,21 @@ impl Writer {
             self.tick(&events);
         }
         self.log.stop();
-        // only what is written may be signed
         if self.persist(&events) {
             self.log.sync();
             self.log.checkpoint();
         }
+        self.log.close();
     }
 
     /// Finds out where the log stood and begins a segment, however long it takes.
     fn open(&mut self, events: &mpsc::Receiver<Item>) -> bool {
         loop {
-            match self
-                .log
-                .lock()
-                .and_then(|()| recover::recover(&self.settings.directories(), &self.settings.node))
-            {
+            match self.log.look() {
                 Ok(before) => {
                     self.log.begin(before);
                     let written = self.persist(events);
-                    if written {
-                        self.log.checkpoint();
-                    }
+                    self.log.checkpoint();
                     return written;
                 }
                 Err(error) => self.failed(&error),
@@ -183,7 +187,7 @@ impl Writer {
     /// Writes what was added, however long it takes: records are kept until a sink takes them. Gives up only when the
     /// gateway ends, and says so.
     fn persist(&mut self, events: &mpsc::Receiver<Item>) -> bool {
-        let mut last_tries = LAST_TRIES;
+        let mut ends = None;
         loop {
             match self.log.flush() {
                 Ok(()) => break,
@@ -195,13 +199,16 @@ impl Writer {
                 }
             }
             if events.is_closed() {
-                if last_tries == 0 {
+                let now = self.settings.clock.instant();
+                if now.saturating_duration_since(*ends.get_or_insert(now)) >= LAST_TRIES {
                     tracing::error!("the audit could not be written to its end");
                     return false;
                 }
-                last_tries -= 1;
             }
-            std::thread::park_timeout(RETRY_PAUSE);
+            // one that hangs is waited for in the try itself
+            if self.health.condition() != Condition::Hanging {
+                std::thread::park_timeout(RETRY_PAUSE);
+            }
         }
         self.recovered(events);
         true
@@ -228,7 +235,7 @@ impl Writer {
     fn recovered(&mut self, events: &mpsc::Receiver<Item>) {
         let before = self.health.condition();
         let looked = self.reserved_at.is_some_and(|at| at.elapsed() < RETRY_PAUSE);
-        if looked && before != Condition::Broken && before != Condition::Refused {
+        if looked && matches!(before, Condition::Well | Condition::Full) {
             return;
         }
         self.reserved_at = Some(self.settings.clock.instant());
@@ -265,5 +272,5 @@ const BATCH_EVENTS: usize = 256;
 const TICK: Duration = Duration::from_millis(250);
 /// How long failing files are left alone.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// How often a gateway that ends tries to write its last records.
-const LAST_TRIES: u32 = 3;
+/// How long a gateway that ends tries to write its last records.
+const LAST_TRIES: Duration = Duration::from_secs(3);

@@ -4,13 +4,15 @@ use clap::Args;
 
 use crate::cli::Failure;
 use crate::cli::Settings;
+use crate::cli::complain;
 use crate::cli::say;
 use crate::config::Config;
 use crate::config::show;
+use crate::config::warnings::warnings;
 use crate::lifecycle;
 use crate::lifecycle::Probed;
 
-/// Prints the effective configuration, or every problem of it.
+/// Prints the effective configuration and what it had better not say, or every problem of it.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CheckConfig {
     /// Also ask every directory, issuer and upstream, Redis and the bucket, and say what is wrong and what to do
@@ -30,6 +32,9 @@ impl CheckConfig {
         }
         let config = self.settings.load(environment, Vec::new())?;
         say(&config.show())?;
+        for warning in warnings(&config) {
+            complain(&format!("modgate: warning: {warning}"));
+        }
         if self.probe { probe(&config) } else { Ok(()) }
     }
 }

@@ -5,6 +5,13 @@ use crate::audit::slip::Deed;
 use crate::cli::complain;
 use crate::config::Config;
 
+/// The same of what a running gateway sees by itself: then it records it, and a slip would make it two.
+pub(in crate::cli) fn leave_if_unseen(config: &Config, deed: &Deed) {
+    if !slip::is_owned(&config.audit.dir) {
+        leave(config, deed);
+    }
+}
+
 /// Tells the gateway that owns a log what is about to be done.
 pub(in crate::cli) fn leave(config: &Config, deed: &Deed) {
     let directory = &config.audit.dir;

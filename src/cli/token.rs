@@ -4,17 +4,21 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
+use crate::audit::name::Name;
+use crate::audit::slip::Deed;
 use crate::cli::Failure;
 use crate::cli::Settings;
 use crate::cli::complain;
 use crate::cli::nodes;
 use crate::cli::say;
+use crate::cli::slips;
 use crate::clock::Clock as _;
 use crate::clock::SystemClock;
 use crate::clock::rfc3339_seconds;
 use crate::cluster::message::Message;
 use crate::config::Config;
 use crate::goproxy::pattern::Prefix;
+use crate::identity::caller::encode_name;
 use crate::identity::token::Issued;
 use crate::identity::token::Scope;
 use crate::identity::token::TokenFile;
@@ -56,9 +60,11 @@ impl Token {
     pub(in crate::cli) fn run(self, environment: Vec<(String, String)>) -> Result<(), Failure> {
         match self {
             Self::Issue { name, groups, modules, expires, settings } => {
-                let file = file(&settings.load(environment, Vec::new())?);
+                let config = settings.load(environment, Vec::new())?;
                 let scope = Scope { groups: &groups, modules: &modules };
-                let token = file.issue_for(&name, &scope, expires, &SystemClock)?;
+                let token = file(&config).issue_for(&name, &scope, expires, &SystemClock)?;
+                // before anybody can use it
+                slips::leave_if_unseen(&config, &issued(&name, &scope, expires));
                 complain("the token is shown once; use it as a netrc password or as Bearer:");
                 say(token.expose())
             }
@@ -75,11 +81,33 @@ impl Token {
                 let config = settings.load(environment, Vec::new())?;
                 let taken = file(&config).revoke(&name, &SystemClock)?;
                 let count = taken.len();
+                let asked = format!("{}: {count} token(s)", principal(&name));
+                let deed = Deed { name: Name::TokenRevoke, command: "token revoke", asked };
+                slips::leave_if_unseen(&config, &deed);
                 let told = nodes::tell(&config, taken.into_iter().map(revoked).collect())?;
                 say(&format!("revoked {count} token(s) of {name}{told}"))
             }
         }
     }
+}
+
+fn principal(name: &str) -> String {
+    format!("user:token:{}", encode_name(name))
+}
+
+/// What is recorded of a new token; its secret is no part of it.
+fn issued(name: &str, scope: &Scope<'_>, expires: Duration) -> Deed {
+    let until = rfc3339_seconds(SystemClock.unix_seconds() + expires.as_secs());
+    let mut asked = format!("{} until {until}", principal(name));
+    for group in scope.groups {
+        asked.push_str(" group=");
+        asked.push_str(group);
+    }
+    for module in scope.modules {
+        asked.push_str(" module=");
+        asked.push_str(module.as_str());
+    }
+    Deed { name: Name::TokenIssue, command: "token issue", asked }
 }
 
 fn revoked(token: Issued) -> Message {

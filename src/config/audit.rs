@@ -144,7 +144,7 @@ pub(in crate::config) const SECTION: Section = Section {
             name: "second_dir",
             form: Form::Text,
             preset: Preset::Unset { example: "/mnt/audit" },
-            doc: "A second directory, on another file system, that gets the same: a record in either is enough.",
+            doc: "A second directory, on another file system, that gets the same: a record in either is enough, and one that hangs is waited for by nobody.",
         },
         Key {
             name: "max_segment",

@@ -43,11 +43,10 @@ impl Gateway {
     /// beside the gateway did.
     pub async fn keep(self: &Arc<Self>) {
         let gateway = Arc::clone(self);
-        let look = move || {
-            gateway.identity.look();
-            gateway.desk.slips()
-        };
-        let slips = self.tasks.block("upkeep", look).await.unwrap_or_default();
+        let _looked = self.tasks.block("upkeep", move || gateway.identity.look()).await;
+        // without the gateway, whose end would wait for a directory that hangs
+        let desk = Arc::clone(&self.desk);
+        let slips = self.tasks.block("upkeep", move || desk.slips()).await.unwrap_or_default();
         let mut recorded = Vec::new();
         for slip in slips {
             // what cannot be recorded now is looked at again

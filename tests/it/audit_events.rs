@@ -245,6 +245,47 @@ fn tokens_and_emergency_denies_are_told_when_they_begin_and_when_they_end() {
 }
 
 #[test]
+fn tokens_that_change_while_no_gateway_runs_are_told_at_its_next_start_and_never_twice() {
+    let (_tree, upstream) = lib();
+    let mut gateway = Setup::over(&upstream.url()).start();
+    let _seen = gateway.issue("seen", &["developers"]);
+    told(&gateway, 1, "token.issue");
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait(), Some(0));
+    let made = gateway.command(&["token", "issue", "night", "--group", "ops", "--expires", "2d"]);
+    let secret = String::from_utf8(made.stdout).unwrap();
+    run(&gateway, &["token", "revoke", "seen"]);
+    assert!(!gateway.command(&["token", "revoke", "nobody"]).status.success());
+    let gateway = gateway.kill_and_restart(&upstream.url());
+    let issued = told(&gateway, 2, "token.issue");
+    let asked = issued[1]["detail"]["asked"].as_str().unwrap();
+    assert!(
+        asked.starts_with("user:token:night until 20") && asked.ends_with("Z group=ops"),
+        "{asked}"
+    );
+    assert_eq!(issued[1]["detail"]["command"], "token issue");
+    assert!(issued[1]["actor"]["id"].as_str().unwrap().starts_with("user:os:"));
+    let revoked = told(&gateway, 1, "token.revoke");
+    assert_eq!(revoked[0]["detail"]["asked"], "user:token:seen: 1 token(s)");
+    // this gateway sees by itself what happens from now on
+    run(&gateway, &["token", "revoke", "night"]);
+    told(&gateway, 2, "token.revoke");
+    run(&gateway, &["audit", "verify"]);
+    // a slip would have been taken with that one
+    told(&gateway, 1, "audit.verify");
+    let log = gateway.state().join("audit");
+    let records = records_in(&log);
+    for (name, count) in [("token.issue", 2), ("token.revoke", 2)] {
+        assert_eq!(
+            records.iter().filter(|record| record["event"] == name).count(),
+            count,
+            "{name}"
+        );
+    }
+    assert!(secret.len() > 40 && !format!("{records:?}").contains(secret.trim()));
+}
+
+#[test]
 fn what_commands_do_beside_a_gateway_is_in_its_log_by_the_owner_of_the_process() {
     let (_tree, upstream) = lib();
     let gateway = Setup::over(&upstream.url()).start();

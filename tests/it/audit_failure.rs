@@ -23,7 +23,7 @@ const PUBLIC: &str = "/example.com/lib/@v/v1.0.0.zip";
 
 struct World {
     _tree: Tree,
-    _upstream: Upstream,
+    upstream: Upstream,
     gateway: Gateway,
 }
 
@@ -38,7 +38,7 @@ fn world(audit: &str, environment: &[(String, String)]) -> World {
          [[upstream.servers]]\nname = \"inner\"\nurl = \"{url}\"\n\n[audit]\n{audit}"
     );
     let gateway = Setup::over(&url).with(&settings).start_in(environment);
-    World { _tree: tree, _upstream: upstream, gateway }
+    World { _tree: tree, upstream, gateway }
 }
 
 impl World {
@@ -126,6 +126,45 @@ fn a_full_disk_stops_private_bodies_and_the_loss_of_others_is_declared() {
         .sum();
     assert!(declared >= 6, "{declared}");
     assert!((f64::from(u32::try_from(declared).unwrap()) - lost).abs() < 0.5, "{declared} {lost}");
+}
+
+#[test]
+fn starts_on_a_full_disk_go_on_where_the_log_stood() {
+    let disk = Disk::mount("size=6m");
+    let audit = format!("dir = \"{}\"\nreserve = \"1 MiB\"\n", disk.path().display());
+    let mut world = world(&audit, &[]);
+    let url = world.upstream.url();
+    assert!(body(&world.team()).is_some());
+    world.gateway.signal("TERM");
+    assert_eq!(world.gateway.wait(), Some(0));
+    // not even what is held back
+    std::fs::remove_file(disk.path().join("reserve")).unwrap();
+    let filler = disk.fill();
+    for _ in 0..2 {
+        world.gateway = world.gateway.kill_and_restart(&url);
+        until("it is said", || world.gateway.output().contains("the audit cannot be written"));
+        world.gateway.signal("KILL");
+        world.gateway.wait();
+    }
+    std::fs::remove_file(filler).unwrap();
+    world.gateway = world.gateway.kill_and_restart(&url);
+    until("the start is recorded", || {
+        let records = records_in(disk.path());
+        records.iter().filter(|record| record["event"] == "audit.start").count() == 2
+    });
+    let records = records_in(disk.path());
+    for (at, record) in records.iter().enumerate() {
+        assert_eq!(record["seq"], at + 1, "{record}");
+    }
+    let node = records[0]["node"].as_str().unwrap().to_owned();
+    let keys = modgate::audit::keys::verifiers(&world.gateway.state().join("audit.key")).unwrap();
+    let directories = vec![disk.path().to_owned()];
+    let question =
+        modgate::audit::verify::Question { directories, node, keys, kept: String::new() };
+    let report = modgate::audit::verify::verify(&question, &mut |_| ()).unwrap();
+    assert_eq!(report.exit_code(), 0, "{report:?}");
+    let held = modgate::audit::segment::list(disk.path()).unwrap();
+    assert!(held.len() >= 3, "no segment without a record: {held:?}");
 }
 
 #[test]

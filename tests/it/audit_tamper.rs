@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use modgate::audit::verify::Kind;
+use modgate::audit::witness::register::Looked;
 use modgate::tlog::note::Signer;
 
 use crate::support::log::download;
@@ -183,6 +184,31 @@ fn an_old_state_that_was_put_back_does_not_fit_a_checkpoint_kept_elsewhere() {
     assert_eq!((report.exit_code(), report.findings[0].kind), (1, Kind::Truncated));
 }
 
+#[test]
+fn of_two_directories_the_one_that_has_more_of_a_segment_is_read_compressed_or_not() {
+    let world = world();
+    let (audit, second) = (world.path().join("audit"), world.path().join("second"));
+    copy(&audit, &second);
+    // the second one hung in the middle, and the first one is compressed
+    let cut = modgate::audit::segment::list(&second).unwrap().remove(0).plain();
+    let text = std::fs::read_to_string(&cut).unwrap();
+    let half: Vec<_> = text.lines().take(30).collect();
+    std::fs::write(&cut, format!("{}\n", half.join("\n"))).unwrap();
+    let whole = modgate::audit::segment::list(&audit).unwrap().remove(0);
+    modgate::audit::keeper::close(&whole, modgate::config::audit::Packing::Compress).unwrap();
+    assert!(whole.packed().metadata().unwrap().len() < cut.metadata().unwrap().len());
+    for directories in [[audit.clone(), second.clone()], [second, audit]] {
+        let question = modgate::audit::verify::Question {
+            directories: directories.into(),
+            node: "gw".to_owned(),
+            keys: modgate::audit::keys::verifiers(&world.path().join("audit.key")).unwrap(),
+            kept: String::new(),
+        };
+        let report = modgate::audit::verify::verify(&question, &mut |_| ()).unwrap();
+        assert_eq!((report.exit_code(), report.records), (0, RECORDS + 2), "{report:?}");
+    }
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -194,19 +220,89 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 fn a_new_key_is_believed_because_the_old_one_vouches_for_it() {
     let world = world();
-    let old = modgate::audit::keys::verifiers(&world.path().join("audit.key")).unwrap();
-    modgate::audit::keys::rotate(&world.path().join("audit.key"), "modgate/gw").unwrap();
-    let more = (0..5).map(|n| download("2026-10-02T12:00:00.000000Z", "user:a", &format!("m{n}")));
-    write(settings(world.path()), more);
-    let question = modgate::audit::verify::Question {
-        directories: vec![world.path().join("audit")],
-        node: "gw".to_owned(),
-        keys: old,
-        kept: String::new(),
+    let file = world.path().join("audit.key");
+    let of_file = || modgate::audit::keys::verifiers(&file).unwrap();
+    let old = of_file();
+    let more = |day: u32| {
+        let time = format!("2026-10-{day:02}T12:00:00.000000Z");
+        write(settings(world.path()), (0..5).map(|n| download(&time, "user:a", &format!("m{n}"))));
     };
-    let report = modgate::audit::verify::verify(&question, &mut |_| ()).unwrap();
-    assert_eq!(report.exit_code(), 0, "{report:?}");
-    assert_eq!(report.signed, report.last);
+    let verified = |keys: Vec<_>| {
+        let directories = vec![world.path().join("audit")];
+        let (node, kept) = ("gw".to_owned(), String::new());
+        let question = modgate::audit::verify::Question { directories, node, keys, kept };
+        modgate::audit::verify::verify(&question, &mut |_| ()).unwrap()
+    };
+    modgate::audit::keys::rotate(&file, "modgate/gw").unwrap();
+    let both = of_file();
+    let (former, new) = (old[0].clone(), both[1].clone());
+    // however many checkpoints somebody misses, the next one tells of the new key
+    more(2);
+    more(3);
+    for segment in &modgate::audit::segment::list(&world.path().join("audit")).unwrap()[1..] {
+        let notes = std::fs::read_to_string(segment.checkpoints()).unwrap();
+        for note in modgate::tlog::note::split(&notes) {
+            let note = modgate::tlog::note::Note::parse(note).unwrap();
+            assert!(note.is_signed_by(&former) && note.is_signed_by(&new), "{note:?}");
+        }
+    }
+    let well = |keys: &[_]| {
+        let report = verified(keys.to_vec());
+        assert_eq!(report.exit_code(), 0, "{report:?}");
+        assert_eq!(report.signed, report.last);
+        report
+    };
+    well(&old);
+    well(&both);
+    let remarks = well(std::slice::from_ref(&new)).remarks;
+    assert!(remarks.iter().any(|remark| remark.kind == "other_key"), "{remarks:?}");
+    // the former line is taken out
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.lines().last().unwrap()).unwrap();
+    more(4);
+    assert_eq!(of_file().as_slice(), std::slice::from_ref(&new));
+    for keys in [&old, &both, &vec![new.clone()]] {
+        well(keys);
+    }
+    // what a former key signed is a stranger's while nothing believed follows
+    let segments = modgate::audit::segment::list(&world.path().join("audit")).unwrap();
+    for segment in &segments[1..] {
+        std::fs::remove_file(segment.plain()).unwrap();
+        std::fs::remove_file(segment.checkpoints()).unwrap();
+    }
+    let report = verified(vec![new]);
+    assert_eq!((report.exit_code(), report.findings[0].kind), (1, Kind::ForeignKey));
+    assert_eq!(verified(old).exit_code(), 0);
+}
+
+#[test]
+fn a_witness_that_was_away_believes_the_new_key_by_any_later_checkpoint() {
+    let world = world();
+    let file = world.path().join("audit.key");
+    let register = modgate::audit::witness::register::Register::open(
+        &world.path().join("witness"),
+        "modgate",
+        "other",
+    )
+    .unwrap();
+    let steps = |day: u32| {
+        let time = format!("2026-10-{day:02}T12:00:00.000000Z");
+        let mut told = crate::support::log::steps(
+            settings(world.path()),
+            [download(&time, "user:a", "corp.example/m")],
+        );
+        told.pop().unwrap().step.write()
+    };
+    let first = register.look("gw", 1, &steps(2)).unwrap();
+    assert!(matches!(first, Looked::Signed(..)), "{first:?}");
+    modgate::audit::keys::rotate(&file, "modgate/gw").unwrap();
+    let _missed = (steps(3), steps(4));
+    let later = register.look("gw", 2, &steps(5)).unwrap();
+    assert!(matches!(later, Looked::Signed(..)), "{later:?}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.lines().last().unwrap()).unwrap();
+    let alone = register.look("gw", 3, &steps(6)).unwrap();
+    assert!(matches!(alone, Looked::Signed(..)), "{alone:?}");
 }
 
 #[test]

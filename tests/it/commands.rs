@@ -107,6 +107,26 @@ fn wrong_arguments_are_two_and_help_is_zero() {
 }
 
 #[test]
+fn a_log_whose_checkpoints_nobody_else_keeps_is_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let said = |more: &[&str]| {
+        let set: Vec<_> = more.iter().flat_map(|one| ["--set", *one]).collect();
+        let ran = run(directory.path(), &[&["check-config"], set.as_slice()].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        ran.err
+    };
+    let redis = "redis.nodes=rediss://redis.example:6379";
+    let warned = said(&[]);
+    for part in ["warning", "keeps the checkpoints", "cut off its end", "audit.announce = true"] {
+        assert!(warned.contains(part), "no {part} in:\n{warned}");
+    }
+    assert!(said(&[redis, "audit.witness=false"]).contains("warning"));
+    for kept in [&["audit.announce=true"][..], &[redis]] {
+        assert_eq!(said(kept), "", "{kept:?}");
+    }
+}
+
+#[test]
 fn a_port_in_use_says_so_and_what_to_do() {
     let tree = Tree::new();
     let gateway = Setup::over(&format!("file://{}", tree.path().display())).start();

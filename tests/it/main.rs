@@ -7,6 +7,7 @@ mod access;
 mod audit_admin;
 mod audit_events;
 mod audit_failure;
+mod audit_hang;
 mod audit_log;
 mod audit_questions;
 mod audit_shipping;

@@ -25,6 +25,16 @@ impl Signed {
     }
 }
 
+/// Who says that the log had a root.
+pub(in crate::audit::verify) enum Vouched {
+    /// A believed key.
+    Believed,
+    /// These, whom nobody here knows.
+    Other(String),
+    /// Nobody.
+    Nobody,
+}
+
 /// Every checkpoint there is, by size.
 #[derive(Debug)]
 pub(in crate::audit::verify) struct Notes {
@@ -73,10 +83,16 @@ impl Notes {
         if is_next { self.by_size.remove(&size) } else { None }
     }
 
-    /// Whether a believed key signed a size and a root.
-    pub(in crate::audit::verify) fn vouches(&self, size: u64, root: &Hash) -> bool {
+    /// Who signed a size and a root.
+    pub(in crate::audit::verify) fn vouched(&self, size: u64, root: &Hash) -> Vouched {
         let at = self.by_size.get(&size).into_iter().flatten();
-        at.into_iter().any(|note| note.told.root == *root && self.is_believed(note))
+        let mut fits = at.filter(|note| note.told.root == *root).peekable();
+        let Some(first) = fits.peek().map(|note| note.signers()) else { return Vouched::Nobody };
+        if fits.any(|note| self.is_believed(note)) {
+            Vouched::Believed
+        } else {
+            Vouched::Other(first)
+        }
     }
 
     /// Leaves the checkpoints of what is no longer there.

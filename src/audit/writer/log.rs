@@ -1,10 +1,8 @@
 //! One node's log while it is written: numbers, marks, chain, segments and checkpoints.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
@@ -23,31 +21,28 @@ use crate::audit::event::GROUPS;
 use crate::audit::event::Spoken;
 use crate::audit::event::Standing;
 use crate::audit::health::Lost;
-use crate::audit::keeper::Job;
 use crate::audit::keys::Pseudonyms;
 use crate::audit::marks::Marked;
 use crate::audit::marks::Marks;
 use crate::audit::name::Name;
 use crate::audit::name::Outcome;
 use crate::audit::recover::Before;
-use crate::audit::sink::Sink;
+use crate::audit::sink::Opening;
+use crate::audit::sinks::Sinks;
 use crate::audit::writer::Settings;
 use crate::audit::writer::teller::Teller;
 use crate::clock::rfc3339_micros;
 use crate::telemetry::Telemetry;
-use crate::telemetry::labels::AuditResult;
-use crate::telemetry::labels::Sink as SinkName;
 use crate::telemetry::labels::audit::Checkpointed;
 use crate::tlog::checkpoint::Checkpoint;
 use crate::tlog::note;
 use crate::tlog::note::Signer;
 
-/// What a log signs with, whom it tells, and who tidies up behind it.
+/// What a log signs with, and whom it tells.
 pub(in crate::audit::writer) struct Parts {
     pub(in crate::audit::writer) signers: Vec<Signer>,
     pub(in crate::audit::writer) pseudonyms: Pseudonyms,
     pub(in crate::audit::writer) teller: Teller,
-    pub(in crate::audit::writer) jobs: mpsc::Sender<Job>,
 }
 
 pub(in crate::audit::writer) struct Log {
@@ -57,8 +52,13 @@ pub(in crate::audit::writer) struct Log {
     boot: String,
     chain: Chain,
     marks: Marks,
-    sinks: Vec<Sink>,
-    lock: Option<File>,
+    sinks: Sinks,
+    /// Lines that no sink was given yet.
+    lines: Vec<u8>,
+    /// Whether no sink has all that they were given.
+    owes: bool,
+    /// Bytes of the segment.
+    holds: u64,
     /// Digests of groups whose record this boot has written.
     groups: HashSet<String>,
     first: u64,
@@ -73,18 +73,18 @@ impl Log {
     pub(in crate::audit::writer) fn new(
         settings: Settings,
         parts: Parts,
+        sinks: Sinks,
         telemetry: Arc<Telemetry>,
     ) -> Self {
-        let names = [SinkName::Segment, SinkName::Second];
-        let sinks = names.into_iter().zip(settings.directories());
-        let reserve = settings.config.reserve;
         let now = settings.clock.instant();
         Self {
-            sinks: sinks.map(|(name, directory)| Sink::new(name, directory, reserve)).collect(),
+            sinks,
+            lines: Vec::new(),
+            owes: false,
+            holds: 0,
             boot: Uuid::now_v7().simple().to_string(),
             chain: Chain::default(),
             marks: Marks::default(),
-            lock: None,
             groups: HashSet::new(),
             first: 1,
             segment_begun: now,
@@ -98,18 +98,9 @@ impl Log {
         }
     }
 
-    /// Keeps a second gateway with the same node name out of the directory: two writers would be two logs.
-    pub(in crate::audit::writer) fn lock(&mut self) -> io::Result<()> {
-        let directory = &self.settings.config.dir;
-        std::fs::create_dir_all(directory)?;
-        let file = File::create(directory.join(format!("audit-{}.lock", self.settings.node)))?;
-        file.try_lock().map_err(|_held| {
-            io::Error::other(
-                "another modgate with this node name writes here: give each its own telemetry.node",
-            )
-        })?;
-        self.lock = Some(file);
-        Ok(())
+    /// Locks the directories, and finds out where the log stood.
+    pub(in crate::audit::writer) fn look(&mut self) -> io::Result<Before> {
+        self.sinks.look(&self.settings.node)
     }
 
     /// Begins where the log stood, with a record of how it ended.
@@ -124,11 +115,14 @@ impl Log {
             (_, true, None) => "stopped",
             (_, false, None) => "ended without a word",
         };
+        let unread: Vec<_> =
+            before.unread.iter().map(|directory| directory.display().to_string()).collect();
         let mut more = vec![
             ("ended", ended.to_owned()),
             ("previous_boot", before.boot.unwrap_or_default()),
             ("previous_checkpoint", checkpoint.unwrap_or_default()),
             ("cut_bytes", before.cut.to_string()),
+            ("unread", unread.join(" ")),
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ];
         more.retain(|(_, value)| !value.is_empty());
@@ -142,15 +136,14 @@ impl Log {
             let detail = vec![("why", why.to_owned()), ("first_bad", seq.to_string())];
             self.own(Name::AuditGap, Outcome::Failed, detail);
         }
-        let _gone = self.parts.jobs.send(Job::Tidy { before: self.first });
     }
 
     fn open_segment(&mut self, name: Name, more: Vec<(&'static str, String)>) {
         self.first = self.chain.next();
         self.segment_begun = self.settings.clock.instant();
-        for sink in &mut self.sinks {
-            sink.begin(&self.settings.node, &self.boot, self.first);
-        }
+        self.holds = 0;
+        let (node, boot) = (self.settings.node.clone(), self.boot.clone());
+        self.sinks.begin(Opening { node, boot, first: self.first });
         let roots: Vec<String> = self.chain.edge.roots().iter().map(chain::text_of).collect();
         let mut detail = vec![
             ("tree_size", self.chain.edge.size().to_string()),
@@ -178,12 +171,6 @@ impl Log {
         }
         let marked = self.marks.mark(&event, now);
         self.push(event, &marked);
-        if self.chain.edge.size() - self.checked >= CHECKPOINT_RECORDS {
-            // only what is written may be signed
-            if self.flush().is_ok() {
-                self.checkpoint();
-            }
-        }
     }
 
     /// Somebody in very many groups gets a record of them all, once a boot, and their digest from then on.
@@ -238,65 +225,48 @@ impl Log {
         }
         self.parts.teller.push(self.chain.seal(&mut line));
         line.push(b'\n');
-        for sink in &mut self.sinks {
-            sink.take(&line);
-        }
+        self.lines.extend_from_slice(&line);
+        self.holds += line.len() as u64;
         self.pending += 1;
     }
 
-    /// Writes what was added; well if either sink has it all.
+    /// Writes what was added; well if either sink has it all. What neither took waits in them, and is written first.
     pub(in crate::audit::writer) fn flush(&mut self) -> io::Result<()> {
-        let events = &self.telemetry.metrics().audit_events;
-        let (mut taken, mut refused) = (false, None);
-        for sink in &mut self.sinks {
-            match sink.flush() {
-                Ok(()) => {
-                    events.add((sink.name(), AuditResult::Written), self.pending);
-                    taken = true;
-                }
-                Err(error) => {
-                    events.count((sink.name(), AuditResult::Failed));
-                    refused.get_or_insert(error);
-                }
-            }
-        }
-        match refused {
-            Some(error) if !taken => Err(error),
-            _ => {
-                self.pending = 0;
-                Ok(())
-            }
-        }
+        let records = std::mem::take(&mut self.pending);
+        let written = self.sinks.write(&self.lines, records);
+        self.lines.clear();
+        self.owes = written.is_err();
+        written
     }
 
     /// Has a disk take what was written; whether one did.
-    pub(in crate::audit::writer) fn sync(&self) -> bool {
-        let mut synced = false;
-        for sink in &self.sinks {
-            match sink.sync() {
-                Ok(()) => synced = true,
-                Err(error) => tracing::error!(%error, "the audit could not be synced to disk"),
-            }
+    pub(in crate::audit::writer) fn sync(&mut self) -> bool {
+        let synced = self.sinks.sync();
+        if let Err(error) = &synced {
+            tracing::error!(%error, "the audit could not be synced to disk");
         }
-        synced
+        synced.is_ok()
     }
 
     /// Does what is due; whether there is something to write.
     pub(in crate::audit::writer) fn turn(&mut self) -> bool {
+        self.sinks.turn();
+        if self.owes {
+            return false;
+        }
         let config = &self.settings.config;
         let now = self.settings.clock.instant();
         let holds = self.chain.next() - self.first;
-        let longest = self.sinks.iter().map(Sink::len).max().unwrap_or(0);
         let old = now.saturating_duration_since(self.segment_begun) >= config.max_age && holds > 1;
-        if longest >= config.max_segment || old {
+        if self.holds >= config.max_segment || old {
             self.checkpoint();
             let closed = self.first;
             self.open_segment(Name::AuditRotate, Vec::new());
-            let _gone = self.parts.jobs.send(Job::Tidy { before: self.first });
             tracing::debug!(closed, "an audit segment is closed");
             return true;
         }
-        if now.saturating_duration_since(self.checked_at) >= config.checkpoint_every {
+        let is_due = now.saturating_duration_since(self.checked_at) >= config.checkpoint_every;
+        if is_due || self.chain.edge.size() - self.checked >= CHECKPOINT_RECORDS {
             self.checkpoint();
         }
         false
@@ -305,7 +275,8 @@ impl Log {
     /// Signs the log as it is, if there is something new, and hands the note to everybody who keeps copies.
     pub(in crate::audit::writer) fn checkpoint(&mut self) {
         self.checked_at = self.settings.clock.instant();
-        if self.checked == self.chain.edge.size() {
+        // only what is written may be signed
+        if self.checked == self.chain.edge.size() || self.owes || !self.lines.is_empty() {
             return;
         }
         self.checked = self.chain.edge.size();
@@ -314,24 +285,17 @@ impl Log {
             size: self.checked,
             root: self.chain.root(),
         };
+        // by the former keys too, for as long as the file has them: whoever misses a note believes the new key by the next
         let signed = note::sign(&told.to_string(), &self.parts.signers);
-        // the first checkpoint after a change of keys is signed by the old ones too; the others by the new one alone
-        let last = self.parts.signers.len().saturating_sub(1);
-        self.parts.signers.drain(..last);
-        let mut kept = false;
-        for sink in &self.sinks {
-            match sink.note(&signed) {
-                Ok(()) => kept = true,
-                Err(error) => {
-                    self.telemetry.metrics().audit_checkpoints.count((Checkpointed::Failed,));
-                    tracing::error!(%error, "an audit checkpoint could not be kept beside its segment");
-                }
-            }
+        let kept = self.sinks.note(&signed);
+        if let Err(error) = &kept {
+            self.telemetry.metrics().audit_checkpoints.count((Checkpointed::Failed,));
+            tracing::error!(%error, "an audit checkpoint could not be kept beside its segment");
         }
         if self.settings.config.announce {
             tracing::info!(target: "modgate::audit::checkpoint", note = signed, "checkpoint");
         }
-        if kept {
+        if kept.is_ok() {
             self.telemetry.metrics().audit_checkpoints.count((Checkpointed::Signed,));
             let since = self.settings.clock.now().duration_since(SystemTime::UNIX_EPOCH);
             let since = since.map_or(0.0, |since| since.as_secs_f64());
@@ -357,15 +321,18 @@ impl Log {
     }
 
     /// Holds space back in each directory; well if one can.
-    pub(in crate::audit::writer) fn reserve(&self) -> io::Result<()> {
-        let held: Vec<_> = self.sinks.iter().map(Sink::reserve).collect();
-        let one_holds = held.iter().any(Result::is_ok);
-        held.into_iter().find(|held| held.is_ok() == one_holds).unwrap_or(Ok(()))
+    pub(in crate::audit::writer) fn reserve(&mut self) -> io::Result<()> {
+        self.sinks.reserve()
     }
 
     /// Gives held space back; whether there was any.
-    pub(in crate::audit::writer) fn give_back(&self) -> bool {
-        self.sinks.iter().filter(|sink| sink.give_back()).count() > 0
+    pub(in crate::audit::writer) fn give_back(&mut self) -> bool {
+        self.sinks.give_back()
+    }
+
+    /// Ends with what is written; a directory that lags behind has a while to catch up.
+    pub(in crate::audit::writer) fn close(self) {
+        self.sinks.close();
     }
 }
 
@@ -375,7 +342,7 @@ const LINE_BYTES: usize = 8 * 1024 - 64;
 const GROUP_BYTES: usize = 200;
 /// Sets of groups remembered in one boot.
 const GROUP_SETS: usize = 65_536;
-/// A checkpoint at least this often.
+/// A checkpoint at least this often, and at the end of the batch.
 const CHECKPOINT_RECORDS: u64 = 10_000;
 /// A step back of the clock that is worth a record.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);

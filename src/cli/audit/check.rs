@@ -29,6 +29,7 @@ use crate::cli::audit::places::Places;
 use crate::cli::audit::places::Progress;
 use crate::cli::audit::places::believed;
 use crate::cli::audit::say_json;
+use crate::cli::complain;
 use crate::cli::say;
 use crate::cli::slips;
 
@@ -271,7 +272,7 @@ impl Witness {
 /// `modgate audit key`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct KeyCommand {
-    /// Add a new key: from the next start it signs, and one checkpoint is signed by both
+    /// Add a new key: from the next start it signs beside the former ones, until you take their lines out of the file
     #[arg(long)]
     rotate: bool,
     #[command(flatten)]
@@ -294,6 +295,12 @@ impl KeyCommand {
             };
             slips::leave(&config, &deed);
             keys::rotate(path, &name)?;
+            complain(&format!(
+                "the new key stands last in {}. Restart the gateway: from then on every key of the file signs each checkpoint. \
+                 Take the former lines out, and restart, when every witness and auditor has seen such a checkpoint: \
+                 one who has not would refuse the new key as a stranger's.",
+                path.display()
+            ));
         }
         let signers = keys::signers(path, &name)?;
         for signer in signers {

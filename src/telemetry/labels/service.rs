@@ -9,6 +9,8 @@ label! {
         AccessLog = "access_log",
         /// Packs, indexes and retires segments of the audit.
         AuditKeeper = "audit_keeper",
+        /// Writes one of two directories of the audit.
+        AuditSink = "audit_sink",
         /// Tells other nodes how the audit's log grew.
         AuditSteps = "audit_steps",
         /// Signs what other nodes tell.

@@ -59,30 +59,49 @@ pub(crate) fn settings(directory: &Path) -> Settings {
 
 /// Runs an audit while something uses it, and waits for its end.
 pub(crate) fn during<T>(settings: Settings, used: impl FnOnce(&Audit) -> T) -> T {
+    run(settings, used).0
+}
+
+/// Writes events one after the other; gives what was told of how the log grew.
+pub(crate) fn steps(
+    settings: Settings,
+    events: impl IntoIterator<Item = Event>,
+) -> Vec<modgate::audit::witness::step::Told> {
+    run(settings, |audit| record(audit, events)).1
+}
+
+fn run<T>(
+    settings: Settings,
+    used: impl FnOnce(&Audit) -> T,
+) -> (T, Vec<modgate::audit::witness::step::Told>) {
     let clock: Arc<dyn Clock> = Arc::clone(&settings.clock);
     let telemetry = Arc::new(Telemetry::new(&[], Sampler::new(0.0), clock).unwrap());
     let started = writer::start(settings, &telemetry).unwrap();
-    let (audit, write, keep) = (started.audit, started.write, started.keep);
-    std::thread::scope(|scope| {
-        let writing = scope.spawn(write);
-        let keeping = scope.spawn(keep);
+    let (audit, loops, mut told) = (started.audit, started.loops, started.told);
+    let result = std::thread::scope(|scope| {
+        // all of them end with the audit
+        for (_name, run) in loops {
+            scope.spawn(run);
+        }
         let result = used(&audit);
         drop(audit);
-        writing.join().unwrap();
-        keeping.join().unwrap();
         result
-    })
+    });
+    let told = std::iter::from_fn(|| told.try_recv().ok()).collect();
+    (result, told)
 }
 
 /// Writes events one after the other.
 pub(crate) fn write(settings: Settings, events: impl IntoIterator<Item = Event>) {
-    during(settings, |audit| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async {
-            for event in events {
-                audit.record(Class::Private, event).await.unwrap();
-            }
-        });
+    during(settings, |audit| record(audit, events));
+}
+
+fn record(audit: &Audit, events: impl IntoIterator<Item = Event>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        for event in events {
+            audit.record(Class::Private, event).await.unwrap();
+        }
     });
 }
 
