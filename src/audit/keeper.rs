@@ -62,11 +62,19 @@ impl Keeper {
         }
     }
 
+    /// One that cannot be tidied, such as a damaged one, keeps no other from it.
     fn tidy(&self, directory: &Path, before: u64) -> io::Result<()> {
-        for segment in segment::list(directory)? {
-            if is_closed(&segment, &self.settings.node, before) && segment.is_there() {
-                close(&segment, self.settings.config.packing)?;
-                self.retire(&segment)?;
+        let closed = segment::list(directory)?.into_iter().filter(|segment| {
+            is_closed(segment, &self.settings.node, before) && segment.is_there()
+        });
+        // what is packed needs at most its index again, after an upgrade for instance, and can wait
+        let (plain, packed): (Vec<_>, Vec<_>) =
+            closed.partition(|segment| segment.plain().exists());
+        for segment in plain.iter().chain(&packed) {
+            let packing = self.settings.config.packing;
+            if let Err(error) = close(segment, packing).and_then(|()| self.retire(segment)) {
+                let segment = &segment.stem;
+                tracing::error!(%error, segment, "a closed audit segment could not be tidied");
             }
         }
         Ok(())

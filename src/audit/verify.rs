@@ -19,6 +19,7 @@ use serde_json::Value;
 use crate::audit::chain;
 use crate::audit::chain::Broken;
 use crate::audit::chain::Chain;
+use crate::audit::index::Index;
 use crate::audit::recover;
 use crate::audit::segment;
 use crate::audit::segment::Segment;
@@ -151,6 +152,9 @@ pub fn segments(directories: &[PathBuf], node: &str) -> io::Result<Vec<Segment>>
 fn is_shorter(one: &Segment, twin: &Segment) -> io::Result<bool> {
     let size = |path: PathBuf| std::fs::metadata(path).map(|found| found.len()).ok();
     let inflated = |segment: &Segment| io::copy(&mut segment.open()?, &mut io::sink());
+    if let (Ok(one), Ok(twin)) = (Index::read(one), Index::read(twin)) {
+        return Ok(one.head.last < twin.head.last);
+    }
     match (size(one.plain()), size(twin.plain())) {
         (Some(one), Some(twin)) => Ok(one < twin),
         (Some(one), None) => Ok(one < inflated(twin)?),
