@@ -1,4 +1,4 @@
-//! The index beside a closed segment: what a question needs to leave most of it unread. It is derived: [`build`] makes it again.
+//! The index beside a closed segment: what a question needs to leave most of it unread. It is derived: [`build()`] makes it again.
 //!
 //! | part | what |
 //! |---|---|
