@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
@@ -268,26 +269,31 @@ impl Desk {
         }
     }
 
-    /// Keeps a policy that came into force beside the records that will name it. Blocking.
+    /// Has a policy that came into force kept at the next look, beside the records that name it. Nobody waits for that: the
+    /// policy may be the wall that must stand now, and the disk may hang.
     pub fn keep_policy(&self, revision: &str, text: &str) {
-        let mut unkept = self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unkept = self.unkept();
         unkept.truncate(UNKEPT_POLICIES);
         unkept.push((revision.to_owned(), text.to_owned()));
-        drop(unkept);
-        self.keep_policies();
     }
 
-    /// Keeps what could not be kept before; it is tried again at each look until it can be.
+    /// Keeps what came into force since the last look; what cannot be kept is tried again at the next.
     fn keep_policies(&self) {
         let Some(directory) = self.directories.first() else { return };
-        let mut unkept = self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
-        unkept.retain(|(revision, text)| match policies::keep(directory, revision, text) {
-            Ok(()) => false,
-            Err(error) => {
+        let mut unkept = self.unkept();
+        let taken = std::mem::take(&mut *unkept);
+        // whoever adds one waits for no disk
+        drop(unkept);
+        for (revision, text) in taken {
+            if let Err(error) = policies::keep(directory, &revision, &text) {
                 tracing::warn!(%error, revision, "a policy that came into force cannot be kept beside the audit yet");
-                true
+                self.keep_policy(&revision, &text);
             }
-        });
+        }
+    }
+
+    fn unkept(&self) -> MutexGuard<'_, Vec<(String, String)>> {
+        self.unkept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A turn, if nobody else has it.

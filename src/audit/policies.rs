@@ -4,6 +4,8 @@
 //! revision again: a copy that was changed does not pass for it. A revision is short, so the record of the activation has the
 //! whole digest of the text too (`kept`), which checkpoints cover.
 //!
+//! A copy is written at the gateway's next look after the activation, within seconds: nobody who needs the policy waits for it.
+//!
 //! **Limits.** Copies lie in `audit.dir` alone, not in the second directory, and are never removed: each change of rules or
 //! emergency denies adds one. The version of modgate that kept a copy reads it; a later one may refuse it and says so.
 

@@ -317,14 +317,15 @@ fn what_a_policy_said_when_it_decided_can_be_explained_when_it_is_gone() {
     until("it is lifted", || client.get(LIST).status == 200);
     write(rules.path(), "policy/rules/a.csv", &READ.replace("p, read", "p, other"));
     assert_eq!(explain(&[]).0, Some(0));
+    let kept = |revision: &str| gateway.state().join(format!("audit/policies/{revision}.json"));
+    until("it is kept", || kept(revision).exists());
     let (code, text) = explain(&["--kept", revision]);
     assert!(code == Some(1) && text.contains(&id) && text.contains(revision), "{text}");
     let allowed = gateway.audited(1, "what was allowed", |event| event["outcome"] == "allowed");
     let before = allowed[0]["decision"]["policy"].as_str().unwrap();
     assert_eq!(explain(&["--kept", before, "--at", "2026-10-01T12:00:00Z"]).0, Some(0));
-    let kept = gateway.state().join(format!("audit/policies/{revision}.json"));
-    let text = std::fs::read_to_string(&kept).unwrap();
-    std::fs::write(&kept, text.replace("example.com/lib", "example.com/bib")).unwrap();
+    let text = std::fs::read_to_string(kept(revision)).unwrap();
+    std::fs::write(kept(revision), text.replace("example.com/lib", "example.com/bib")).unwrap();
     for (kept, why) in [
         (revision, "it was changed, or another version of modgate kept it"),
         ("0123456789ab", "the kept ones lie in"),
