@@ -25,15 +25,15 @@
 //!
 //! **How it fails.** One thread owns sequence, chain and segments ([`writer`]). It tries again each second and keeps what it
 //! has; nobody waits longer than a quarter of a second for it. A full disk gives back a reserve, so that what is under way is
-//! still written. A process that is killed loses at most what nobody was told is written. A second one ([`keeper`])
+//! still written. A process that is killed loses at most what nobody was told is written. A thread for each directory ([`keeper`])
 //! compresses, indexes and removes closed segments.
 //!
 //! **Who else signs.** Whoever keeps copies, or other nodes ([`witness`]): they are told how the log grew from checkpoint to
 //! checkpoint, and sign what leads on from what they signed last.
 //!
 //! **Limits.** Whoever owns the node can write false new records, but cannot change what a checkpoint kept elsewhere covers.
-//! Whoever may read the files and not write beside them leaves no slip; the file system's own audit tells of them. Tokens that
-//! were issued before the first start are told by the token file alone.
+//! Whoever may read the files and not write beside them leaves no slip; the file system's own audit tells of them. A token
+//! issued or revoked in the last seconds of a gateway that is killed is told by the token file alone.
 //! A log with one directory waits for it, however long it hangs; with two, either is enough ([`sinks`]).
 
 pub mod act;

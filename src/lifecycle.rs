@@ -30,6 +30,13 @@ pub fn runtime() -> anyhow::Result<Runtime> {
     builder.enable_all().thread_name("fetch").build().context("the runtime could not start")
 }
 
+/// The runtime of what is exported, which outlives that of fills.
+pub fn export_runtime() -> anyhow::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let builder = builder.worker_threads(1).enable_all().thread_name("export");
+    builder.build().context("the runtime of exports could not start")
+}
+
 /// Runs until SIGINT or SIGTERM, drains, and gives up waiting at a second signal. `ready` is called when every
 /// listener accepts, with the addresses of the module listeners.
 pub fn run(

@@ -114,6 +114,13 @@ impl Sink {
             Ask::Begin(opening) => self.begin(opening),
             Ask::Write(lines, records) => {
                 self.take(lines, *records);
+                // it may have been too slow to tell that another gateway writes here; what else is wrong the write will tell
+                let node = self.segment.as_ref().map(|segment| segment.node.clone());
+                let locked = node.map_or(Ok(()), |node| self.lock(&node));
+                locked.or_else(|error| match error.kind() {
+                    io::ErrorKind::ResourceBusy => Err(error),
+                    _ => Ok(()),
+                })?;
                 return self.flush().map(Done::Written);
             }
             Ask::Sync => self.sync()?,

@@ -5,8 +5,9 @@
 //!
 //! **Apart.** Each of two directories has a thread of its own ([`carrier`]), which does what it is asked in order, so both get
 //! the same bytes. The writer asks both and goes on when the first has done it ([`apart`]). A directory that hangs, in whatever
-//! it was asked, holds up nobody: what it has not done yet is kept for it, 32 MiB at most, and done first when it answers again.
-//! If that is too little it gets nothing more until the next segment; the other one has what it missed.
+//! it was asked, holds up nobody: what it has not done yet is kept for it, 32 MiB at most before it is handed over and as much
+//! again behind, and done first when it answers again. If that is too little it gets nothing more until the next segment, which
+//! is begun within a minute of its answer; the other one has what it missed.
 //!
 //! **At a start** both tell where the log stood, and the one that knows more is believed. One that does not tell within
 //! [`apart::START_PATIENCE`] of the other is left behind if that one knows this node's log; the first record names it. It is taken in
@@ -149,6 +150,14 @@ impl Sinks {
     pub(in crate::audit) fn turn(&mut self) {
         if let Shape::Apart(apart) = &mut self.shape {
             apart.settle();
+        }
+    }
+
+    /// Whether a new segment would let a directory in again that missed too much of this one.
+    pub(in crate::audit) fn wants_segment(&self) -> bool {
+        match &self.shape {
+            Shape::Alone(_) => false,
+            Shape::Apart(apart) => apart.wants_segment(),
         }
     }
 

@@ -1,8 +1,9 @@
 //! Slips: what a command beside the gateway did, left for the gateway that owns the log to record.
 //!
 //! A log has one writer, and a command that reads, verifies or exports it is another process. It leaves a slip in the
-//! directory `slips` of the audit before it does anything; the gateway takes it within seconds, or at its next start, and
-//! names the owner of the file, whom the operating system vouches for. Whoever may not write there leaves none: commands say so.
+//! directory `slips` of the audit before it does anything (that of a token afterwards, which is not to wait for a disk that
+//! hangs); the gateway takes it within seconds, or at its next start, and names the owner of the file, whom the operating
+//! system vouches for. Whoever may not write there leaves none: commands say so.
 //! What a running gateway sees by itself, such as a changed token file, has a slip only while none runs.
 
 use std::fs;

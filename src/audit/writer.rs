@@ -240,7 +240,8 @@ impl Writer {
         }
         self.reserved_at = Some(self.settings.clock.instant());
         if let Err(error) = self.log.reserve() {
-            if before == Condition::Well {
+            // what was written was written: a slow answer about the reserve alone is no news
+            if before == Condition::Well && error.kind() != std::io::ErrorKind::TimedOut {
                 self.failed(&error);
             }
             return;

@@ -56,9 +56,10 @@ fn start(
     ready: impl FnOnce(&Listening) -> Result<String, Failure>,
 ) -> Result<(), Failure> {
     let runtime = lifecycle::runtime()?;
+    // a channel of gRPC works on the runtime it is made beside, and the last checkpoint is signed when that of fills is gone
+    let beside = lifecycle::export_runtime()?;
     let exporter = {
-        // a channel of gRPC works on the runtime it is made beside
-        let _beside = runtime.enter();
+        let _beside = beside.enter();
         Exporter::start(&config.telemetry, Arc::new(SystemClock))?
     };
     log::install(config, exporter.as_ref())

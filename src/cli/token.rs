@@ -83,8 +83,10 @@ impl Token {
                 let count = taken.len();
                 let asked = format!("{}: {count} token(s)", principal(&name));
                 let deed = Deed { name: Name::TokenRevoke, command: "token revoke", asked };
+                // the other nodes first: the audit's disk may hang
+                let told = nodes::tell(&config, taken.into_iter().map(revoked).collect());
                 slips::leave_if_unseen(&config, &deed);
-                let told = nodes::tell(&config, taken.into_iter().map(revoked).collect())?;
+                let told = told?;
                 say(&format!("revoked {count} token(s) of {name}{told}"))
             }
         }

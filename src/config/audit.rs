@@ -295,6 +295,10 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<Audit> {
     let witness = table.one("witness", units::switch);
     let witness_dir = table.one("witness_dir", units::path);
     let pseudonymise = table.one("pseudonymise", units::switch);
+    if dir.is_some() && second_dir.as_ref().is_some_and(|second| *second == dir) {
+        let remedy = "name a directory on another file system, or none";
+        table.wrong("second_dir", Wrong::new("is audit.dir once more", remedy));
+    }
     Some(Audit {
         dir: dir?,
         second_dir: second_dir?,

@@ -182,6 +182,15 @@ fn an_old_state_that_was_put_back_does_not_fit_a_checkpoint_kept_elsewhere() {
     assert_eq!(verified(world.path(), "").exit_code(), 0, "by itself it looks well");
     let report = verified(world.path(), &kept);
     assert_eq!((report.exit_code(), report.findings[0].kind), (1, Kind::Truncated));
+    // a stranger's note beside it hides nothing
+    let stranger = Signer::from_seed("modgate/gw", [7; 32]).unwrap();
+    let last = modgate::tlog::note::split(&kept).pop().unwrap().to_owned();
+    let words = modgate::tlog::note::Note::parse(&last).unwrap().text;
+    let notes = segments[0].checkpoints();
+    let own = std::fs::read_to_string(&notes).unwrap();
+    std::fs::write(&notes, own + &modgate::tlog::note::sign(&words, [&stranger])).unwrap();
+    let report = verified(world.path(), &kept);
+    assert!(report.findings.iter().any(|finding| finding.kind == Kind::Truncated), "{report:?}");
 }
 
 #[test]

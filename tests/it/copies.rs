@@ -91,12 +91,19 @@ fn a_real_collector_takes_checkpoints_over_grpc() {
     let (sink, port) = (Collector::listen(), free_port());
     let _hop = Hop::to(&sink, port);
     let telemetry = "otlp_protocol = \"grpc\"\notlp_logs = \"checkpoints\"";
-    let (_tree, gateway) = sending(&format!("http://127.0.0.1:{port}"), telemetry);
+    let (_tree, mut gateway) = sending(&format!("http://127.0.0.1:{port}"), telemetry);
     assert_eq!(gateway.client().get(INFO).status, 200);
     until("a checkpoint came through", || {
         notes(&sink)
             .iter()
             .any(|note| note.starts_with("modgate/") && note.contains("\n\n\u{2014} "))
+    });
+    stop(&mut gateway);
+    // the one over the end is signed when nothing else runs any more
+    let segments = modgate::audit::segment::list(&gateway.state().join("audit")).unwrap();
+    let kept = std::fs::read_to_string(segments[0].checkpoints()).unwrap();
+    until("the last checkpoint came through", || {
+        notes(&sink).last().is_some_and(|last| kept.ends_with(last.as_str()))
     });
 }
 

@@ -66,10 +66,12 @@ impl Apart {
             let names: Vec<_> =
                 silent.iter().map(|one| one.directory.display().to_string()).collect();
             let names = names.join(" and ");
+            // one that refuses says more than one that is silent
+            let kind = failed.as_ref().map_or(io::ErrorKind::TimedOut, io::Error::kind);
             let why =
                 failed.map_or_else(|| "it does not answer".to_owned(), |error| error.to_string());
             return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
+                kind,
                 format!(
                     "{names} does not tell where the log stood: {why}; mend it, or take it out of [audit]"
                 ),
@@ -151,7 +153,7 @@ impl Apart {
             if carrier.is_overdue(now) {
                 carrier.stand(
                     Standing::Hanging,
-                    "what it should hold is kept for it, 32 MiB at most, and the other one takes it",
+                    "what it should hold is kept for it, some 32 MiB, and the other one takes it",
                 );
             }
         }
@@ -172,12 +174,14 @@ impl Apart {
         match (&reply.ask, &mut reply.done) {
             (Ask::Write(..), Ok(Done::Written(records))) => {
                 events.add((carrier.name, AuditResult::Written), *records);
+                carrier.failing = false;
                 if carrier.standing == Standing::Failing {
                     carrier.stand(Standing::Well, "it is taken by the disk");
                 }
             }
             (Ask::Write(..), Err(error)) => {
                 events.count((carrier.name, AuditResult::Failed));
+                carrier.failing = true;
                 carrier.stand(Standing::Failing, &error.to_string());
             }
             (Ask::Look(_), Ok(Done::Stood(before))) => {
@@ -197,8 +201,16 @@ impl Apart {
             _ => {}
         }
         if carrier.standing == Standing::Hanging && carrier.is_idle() {
-            carrier.stand(Standing::Well, "all that it was asked is done");
+            let standing = if carrier.failing { Standing::Failing } else { Standing::Well };
+            carrier.stand(standing, "it has answered all that it was asked");
         }
+    }
+
+    /// Whether a directory that missed too much could take records again, and the other one has all of this segment: then a
+    /// new one is better begun before that one is needed.
+    pub(in crate::audit::sinks) fn wants_segment(&self) -> bool {
+        self.carriers.iter().any(Carrier::wants_segment)
+            && self.carriers.iter().any(Carrier::has_all)
     }
 
     /// Waits until each has done what it was asked, for a while.

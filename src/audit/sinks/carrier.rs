@@ -34,10 +34,41 @@ pub(in crate::audit) struct Porter {
 impl Porter {
     /// Does what is asked, in order, until nobody asks any more.
     pub(in crate::audit) fn run(mut self) {
-        while let Ok((number, ask)) = self.asks.recv() {
+        while let Ok(first) = self.asks.recv() {
+            let more = std::iter::from_fn(|| self.asks.try_recv().ok());
+            let some: Vec<_> = std::iter::once(first).chain(more.take(AT_ONCE - 1)).collect();
+            self.serve(some);
+        }
+    }
+
+    /// A disk that is slower than the other one is asked to sync once for all that waits, or it would never catch up.
+    fn serve(&mut self, some: Vec<(u64, Ask)>) {
+        // until the file changes, the last sync is one for those before it
+        let stretch = |ask: &Ask| !matches!(ask, Ask::Begin(_));
+        let is_sync = |ask: &Ask| matches!(ask, Ask::Sync);
+        let mut held = Vec::new();
+        let mut rest = some.into_iter();
+        while let Some((number, ask)) = rest.next() {
+            let later = rest.as_slice().iter().map(|(_, ask)| ask).take_while(|ask| stretch(ask));
+            if is_sync(&ask) && later.clone().any(is_sync) {
+                held.push((number, ask, None));
+                continue;
+            }
             let done = self.sink.answer(&ask);
-            // whoever no longer listens still wants it done
-            let _gone = self.tell.send(Reply { place: self.place, number, ask, done });
+            let synced = is_sync(&ask).then(|| done.as_ref().err().map(again));
+            held.push((number, ask, Some(done)));
+            let waits = held.iter().any(|(_, _, done)| done.is_none());
+            if waits && synced.is_none() {
+                continue;
+            }
+            for (number, ask, done) in held.drain(..) {
+                let done = done.unwrap_or_else(|| match synced.as_ref().and_then(Option::as_ref) {
+                    Some(error) => Err(again(error)),
+                    None => Ok(Done::Well),
+                });
+                // whoever no longer listens still wants it done
+                let _gone = self.tell.send(Reply { place: self.place, number, ask, done });
+            }
         }
     }
 }
@@ -72,6 +103,8 @@ pub(in crate::audit::sinks) struct Carrier {
     load: usize,
     /// It missed something, and gets nothing until the next segment.
     given_up: bool,
+    /// Its last write failed.
+    pub(in crate::audit::sinks) failing: bool,
 }
 
 impl Carrier {
@@ -94,6 +127,7 @@ impl Carrier {
             heard_at: None,
             load: 0,
             given_up: false,
+            failing: false,
         };
         (carrier, Porter { place, sink, asks: asked, tell })
     }
@@ -172,10 +206,25 @@ impl Carrier {
         self.answered == self.asked
     }
 
+    /// Whether it could take records again, and is left out until the next segment.
+    pub(in crate::audit::sinks) fn wants_segment(&self) -> bool {
+        self.given_up && self.is_idle() && self.standing == Standing::Well
+    }
+
+    /// Whether it has all that it should have.
+    pub(in crate::audit::sinks) fn has_all(&self) -> bool {
+        !self.given_up && !self.failing && self.is_idle()
+    }
+
     /// Whether it has had time enough to answer.
     pub(in crate::audit::sinks) fn is_overdue(&self, now: Instant) -> bool {
         self.heard_at.is_some_and(|at| now.saturating_duration_since(at) >= HANGS_AFTER)
     }
+}
+
+/// The same error for somebody else.
+fn again(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
 }
 
 /// What an ask takes of the memory that waits; a small one something too, so that their number is bounded.
@@ -190,5 +239,7 @@ fn weight(ask: &Ask) -> usize {
 
 /// A directory that says nothing for this long hangs; slow ones answer within it.
 const HANGS_AFTER: Duration = Duration::from_secs(1);
+/// Asks that are looked at together.
+const AT_ONCE: usize = 256;
 /// An ask in the queue, with what its allocations cost.
 const ASK_BYTES: usize = 256;

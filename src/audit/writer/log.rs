@@ -257,8 +257,10 @@ impl Log {
         let config = &self.settings.config;
         let now = self.settings.clock.instant();
         let holds = self.chain.next() - self.first;
-        let old = now.saturating_duration_since(self.segment_begun) >= config.max_age && holds > 1;
-        if self.holds >= config.max_segment || old {
+        let since = now.saturating_duration_since(self.segment_begun);
+        let old = since >= config.max_age && holds > 1;
+        let let_in = since >= LET_IN_AFTER && self.sinks.wants_segment();
+        if self.holds >= config.max_segment || old || let_in {
             self.checkpoint();
             let closed = self.first;
             self.open_segment(Name::AuditRotate, Vec::new());
@@ -342,6 +344,8 @@ const LINE_BYTES: usize = 8 * 1024 - 64;
 const GROUP_BYTES: usize = 200;
 /// Sets of groups remembered in one boot.
 const GROUP_SETS: usize = 65_536;
+/// A segment is at least so old before a new one lets in a directory that missed too much.
+const LET_IN_AFTER: Duration = Duration::from_mins(1);
 /// A checkpoint at least this often, and at the end of the batch.
 const CHECKPOINT_RECORDS: u64 = 10_000;
 /// A step back of the clock that is worth a record.

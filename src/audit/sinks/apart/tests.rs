@@ -218,16 +218,42 @@ fn a_directory_that_misses_too_much_has_whole_lines_and_comes_back_with_the_next
         world.write(&line);
     }
     assert!(world.apart.carriers[1].load_of() <= WAITING_BYTES);
+    assert!(!world.apart.wants_segment(), "it does not answer yet");
     read(&pipe);
     world.settle(1);
+    world.settle(0);
+    assert!(world.apart.wants_segment());
     world.write("lost there\n");
     world.begin(100);
+    assert!(!world.apart.wants_segment());
     world.write("next\n");
     world.settle(1);
     let held = world.holds(1, 1);
     assert!(world.holds(0, 1).starts_with(&held) && held.ends_with('\n'));
     assert!(world.holds(0, 1).ends_with("lost there\n") && !held.ends_with("lost there\n"));
     assert_eq!(world.holds(1, 100), "next\n");
+    world.end();
+}
+
+#[test]
+fn a_disk_that_catches_up_answers_in_order_though_it_syncs_once_for_many() {
+    let mut world = World::new();
+    world.begin(1);
+    let pipe = pipe(&world.directories[1].join("reserve"));
+    let _slow_perhaps = world.apart.first(&Ask::Reserve);
+    for line in ["one\n", "two\n", "three\n"] {
+        world.write(line);
+        world.apart.first(&Ask::Sync).unwrap();
+    }
+    world.begin(4);
+    world.write("four\n");
+    world.apart.first(&Ask::Sync).unwrap();
+    read(&pipe);
+    // each answer is heard in its order, or it would never be idle
+    world.settle(1);
+    assert_eq!(world.holds(1, 1), "one\ntwo\nthree\n");
+    assert_eq!(world.holds(1, 4), "four\n");
+    assert_eq!(world.counted(Name::Second, AuditResult::Written), 4);
     world.end();
 }
 
