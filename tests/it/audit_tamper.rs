@@ -188,7 +188,7 @@ fn an_old_state_that_was_put_back_does_not_fit_a_checkpoint_kept_elsewhere() {
     let words = modgate::tlog::note::Note::parse(&last).unwrap().text;
     let notes = segments[0].checkpoints();
     let own = std::fs::read_to_string(&notes).unwrap();
-    std::fs::write(&notes, own + &modgate::tlog::note::sign(&words, [&stranger])).unwrap();
+    std::fs::write(&notes, own + modgate::tlog::note::sign(&words, [&stranger]).as_str()).unwrap();
     let report = verified(world.path(), &kept);
     assert!(report.findings.iter().any(|finding| finding.kind == Kind::Truncated), "{report:?}");
 }
