@@ -68,7 +68,7 @@ bench: setup ## memory while eight clients take a 200 MiB zip; time to recognise
 	$(CARGO) bench $(LOCKED) --bench observability
 
 audit-month: setup ## ask a month of records, RECORDS=n an hour (ten million a day unless said otherwise: 40 GB, half an hour), kept in DIR if given
-	$(CARGO) bench $(LOCKED) --bench audit -- month $${RECORDS:-416667} $(DIR)
+	$(CARGO) bench $(LOCKED) --bench audit -- month $${RECORDS:-416667} $(if $(DIR),$(abspath $(DIR)))
 
 fault-run: setup ## inject every fault, or FAULTS='some|of|them', and print after how many seconds its alerts fire and are over
 	$(CARGO) bench $(LOCKED) --bench fault_run -- $(if $(FAULTS),'$(FAULTS)')

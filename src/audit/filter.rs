@@ -235,7 +235,7 @@ impl Filter {
 }
 
 /// Whether an event is one of some, or in one of some groups with their dot; none stand for all.
-pub(in crate::audit) fn is_among(wanted: &[&str], event: &str) -> bool {
+pub fn is_among(wanted: &[&str], event: &str) -> bool {
     wanted.is_empty() || wanted.iter().any(|wanted| fits(wanted, event))
 }
 

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::app;
 use crate::audit::export::Format;
+use crate::audit::filter::is_among;
 use crate::audit::keeper;
 use crate::audit::keys;
 use crate::audit::keys::Pseudonyms;
@@ -264,12 +265,8 @@ fn controls(events: &BTreeMap<String, u64>) -> Value {
         ("10.2.1.7", "creation and deletion of objects", &["cache.purge", "audit.delete"]),
     ];
     let rows = table.map(|(requirement, what, names)| {
-        let fits = |event: &String| {
-            names
-                .iter()
-                .any(|name| event == name || (name.ends_with('.') && event.starts_with(name)))
-        };
-        let found: BTreeMap<_, _> = events.iter().filter(|(event, _)| fits(event)).collect();
+        let found: BTreeMap<_, _> =
+            events.iter().filter(|(event, _)| is_among(names, event)).collect();
         json!({"requirement": requirement, "what": what, "events": names, "records": found})
     });
     Value::Array(rows.to_vec())
