@@ -8,6 +8,8 @@ use std::time::Duration;
 use std::time::Instant;
 
 use quick_cache::sync::Cache;
+use quick_cache::sync::EntryAction;
+use quick_cache::sync::EntryResult;
 
 use crate::identity::caller::Caller;
 
@@ -30,15 +32,32 @@ impl Default for Sessions {
 }
 
 impl Sessions {
-    /// Whether one begins now; it goes on for an hour.
+    /// Whether one begins now; it goes on for an hour. Of requests that arrive together with one proof, one begins it.
     pub(in crate::identity) fn begins(&self, caller: &Caller, source: IpAddr) -> bool {
         let proof = (caller.principal(), caller.detail(), source);
         let (key, now) = (self.hashing.hash_one(proof), Instant::now());
-        if self.begun.get(&key).is_some_and(|begun| now.duration_since(begun) < SESSION) {
+        let goes_on = |begun: Instant| now.saturating_duration_since(begun) < SESSION;
+        // nearly every request ends here, and waits for nobody who writes
+        if self.begun.get(&key).is_some_and(goes_on) {
             return false;
         }
-        self.begun.insert(key, now);
-        true
+        let looked = self.begun.entry(&key, None, |_, begun| {
+            let begins = !goes_on(*begun);
+            if begins {
+                *begun = now;
+            }
+            EntryAction::Retain(begins)
+        });
+        match looked {
+            EntryResult::Retained(begins) => begins,
+            EntryResult::Vacant(place) => {
+                // fails only if somebody emptied the cache meanwhile: then it is told once more
+                let _kept = place.insert(now);
+                true
+            }
+            // this look neither takes away nor gives up
+            EntryResult::Removed(..) | EntryResult::Replaced(..) | EntryResult::Timeout => true,
+        }
     }
 }
 
@@ -49,7 +68,34 @@ const SESSION: Duration = Duration::from_hours(1);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
+    use std::thread;
+
     use super::*;
+
+    #[test]
+    fn of_many_who_begin_one_at_once_one_does() {
+        let (sessions, here) = (Sessions::default(), IpAddr::from([10, 0, 0, 1]));
+        let together = Barrier::new(4);
+        let began = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for user in 0..500 {
+                        let caller =
+                            Caller::imagined(&format!("user:ldap/corp:{user}"), Vec::new());
+                        together.wait();
+                        if sessions.begins(&caller, here) {
+                            began.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(began.into_inner(), 500);
+    }
 
     #[test]
     fn a_session_is_one_proof_from_one_source() {
