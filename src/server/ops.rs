@@ -3,6 +3,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::App;
 use actix_web::HttpRequest;
@@ -37,8 +38,13 @@ pub fn listen(listener: TcpListener, shared: &Shared) -> io::Result<Server> {
             .route("/policy/reload", web::post().to(reload))
             .route("/audit/query", web::get().to(routes::ask_audit))
     });
-    Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
+    let server = server.workers(1).client_request_timeout(HEAD_COMPLETE);
+    Ok(server.disable_signals().shutdown_timeout(1).listen(listener)?.run())
 }
+
+/// Its time runs while the one event loop writes pages for others: whoever waits for those is not slow. Outside, where
+/// strangers are, it is much shorter.
+const HEAD_COMPLETE: Duration = Duration::from_secs(30);
 
 async fn metrics(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     gateway.report();
