@@ -54,6 +54,7 @@ mod rule;
 mod snapshot;
 pub mod suite;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -248,6 +249,11 @@ impl Policy {
     pub fn rules(&self) -> (usize, usize) {
         let snapshot = self.snapshot.load();
         (snapshot.rules.len(), snapshot.parts.len())
+    }
+
+    /// The rows that decide, by their ids, emergency denies included.
+    pub fn rule_ids(&self) -> BTreeSet<String> {
+        self.snapshot.load().rule_ids()
     }
 
     /// Whether there is a policy at all.

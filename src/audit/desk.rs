@@ -119,6 +119,8 @@ impl Observed for Unanswered {
 pub struct Ask {
     question: Option<Question>,
     list: BTreeSet<String>,
+    /// What stands for a list that was not given.
+    rules: BTreeSet<String>,
     filter: Filter,
     limit: usize,
 }
@@ -175,10 +177,16 @@ impl Ask {
         if filter.from.is_none() {
             return Err(Unanswered::Since);
         }
-        if let Some(question) = question {
-            question.narrow(&mut filter, &list);
+        Ok(Self { question, list, rules: BTreeSet::new(), filter, limit })
+    }
+
+    /// The rules of the policy in force, where the question is about rules and names none: some left no record.
+    #[must_use]
+    pub fn about(mut self, rules: impl FnOnce() -> BTreeSet<String>) -> Self {
+        if self.list.is_empty() && self.question.is_some_and(Question::is_of_rules) {
+            self.rules = rules();
         }
-        Ok(Self { question, list, filter, limit })
+        self
     }
 
     /// For the record of the question itself.
@@ -256,9 +264,8 @@ impl Desk {
         Self { directories, node, turns, unkept }
     }
 
-    /// What commands beside the gateway did and nobody has recorded; and keeps policies that could not be kept before. Blocking.
+    /// What commands beside the gateway did and nobody has recorded. Blocking.
     pub fn slips(&self) -> Vec<Slip> {
-        self.keep_policies();
         let Some(directory) = self.directories.first() else { return Vec::new() };
         match slip::take(directory, &self.node) {
             Ok(slips) => slips,
@@ -277,8 +284,8 @@ impl Desk {
         unkept.push((revision.to_owned(), text.to_owned()));
     }
 
-    /// Keeps what came into force since the last look; what cannot be kept is tried again at the next.
-    fn keep_policies(&self) {
+    /// Keeps what came into force since the last look; what cannot be kept is tried again at the next. Blocking.
+    pub fn keep_policies(&self) {
         let Some(directory) = self.directories.first() else { return };
         let mut unkept = self.unkept();
         let taken = std::mem::take(&mut *unkept);
@@ -307,15 +314,18 @@ impl Desk {
 impl Turn {
     /// Reads the log. Blocking.
     pub fn answer(self, ask: &Ask) -> Result<Answer, Unanswered> {
+        let mut filter = ask.filter.clone();
+        let list = if ask.list.is_empty() { &ask.rules } else { &ask.list };
+        let gathering = ask.question.map(|asked| Gathering::over(asked, list.clone(), &mut filter));
         let mut reader = Reader {
             ask,
-            gathering: ask.question.map(|asked| Gathering::new(asked, ask.list.clone())),
+            gathering,
             lines: String::new(),
             rows: 0,
             end: End::Whole,
             begun: SystemClock.instant(),
         };
-        let effort = query::scan(&self.directories, &ask.filter, Indexes::IfThere, &mut reader)?;
+        let effort = query::scan(&self.directories, &filter, Indexes::IfThere, &mut reader)?;
         let more = match reader.end {
             End::TooMuch => return Err(Unanswered::TooMuch),
             End::More => true,

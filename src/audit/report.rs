@@ -1,15 +1,25 @@
 //! The auditors' questions: what each looks at, what it counts together, and what it tells.
+//!
+//! A private body has two records: `decided`, before its first byte leaves, and `done` at its end. A question counts the two
+//! once, by the id that joins them. Where the end is missing (a gateway was killed, a disk was full, or what was asked about
+//! ends between the two) the answer says "may have been": whatever may have left is told, never passed over.
+//!
+//! Some of what is asked cannot be judged record by record. What came of an answer stands in its end alone, and the first
+//! access ever may lie long before the time that is asked about. That is taken out of the filter before the log is read, and
+//! judged here.
 
-use std::cmp::Reverse;
+mod questions;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use serde_json::Value;
 
 use crate::audit::filter::Filter;
 use crate::audit::filter::is_among;
 use crate::audit::query::text;
+use crate::audit::report::questions::Order;
+use crate::audit::report::questions::Shape;
 
 /// Declares the questions: the word for each, and what it asks.
 macro_rules! questions {
@@ -36,17 +46,17 @@ macro_rules! questions {
 }
 
 questions! {
-    /// Who downloaded what, when.
+    /// Who downloaded what, when; also what was cut off, and what may have been given.
     Downloads "downloads",
     /// Refusals of the policy by rule, families counted once, ancestors and repeats left out.
     Denials "denials",
-    /// Which policy was in force (to a time), and who was allowed what under it.
+    /// Which policy was in force (to a time), and whom it allowed what.
     Access "access",
     /// What some people did, by a list of principals.
     Leavers "leavers",
-    /// The first access of each principal to each private module.
+    /// The first access ever of each principal to each private module, if it was in the time asked about.
     Firsts "firsts",
-    /// Failed logins by source; many names from one source are a spray.
+    /// Failed logins by source and by name; many names from one source are a spray, many tries at one name are guesses.
     Logins "logins",
     /// Changes of policy, configuration, tokens and cache.
     Changes "changes",
@@ -56,10 +66,14 @@ questions! {
     Spread "spread",
     /// Private modules at night and on weekends, UTC.
     OffHours "off-hours",
+    /// Under which conditions of a rule (network, method, expiry) somebody was let in, or refused.
+    Gates "gates",
     /// One proof of identity from several networks.
     Networks "networks",
-    /// When each rule was last used, the longest unused first; a list names rules that may never have been.
+    /// When each rule of the policy, or of a list, was last used, the longest unused first.
     Unused "unused",
+    /// Rights that a principal used before a time and not since, by rule, the longest unused first.
+    Idle "idle",
     /// Gaps, starts and stops.
     Gaps "gaps",
 }
@@ -78,27 +92,14 @@ impl Question {
         matches!(self, Self::Leavers)
     }
 
-    /// The events that it is about, or groups of them with their dot; none if it is about all.
-    pub const fn events(self) -> &'static [&'static str] {
-        match self {
-            Self::Downloads | Self::Holders => &["module.zip"],
-            Self::Denials => &["authz.deny"],
-            Self::Firsts | Self::Spread | Self::OffHours => &["module."],
-            Self::Logins => &["auth.failure"],
-            Self::Changes => &["policy.", "config.", "token.", "cache.", "admin."],
-            Self::Gaps => {
-                &["audit.gap", "audit.start", "audit.stop", "audit.delete", "audit.clock"]
-            }
-            Self::Access | Self::Leavers | Self::Networks | Self::Unused => &[],
-        }
+    /// Whether it is about rules that may have left no record; a list names them.
+    pub const fn is_of_rules(self) -> bool {
+        matches!(self, Self::Unused)
     }
 
-    /// Leaves out of a filter what the question is not about, so that it need not be read.
-    pub fn narrow(self, filter: &mut Filter, list: &BTreeSet<String>) {
-        filter.among = self.events();
-        if self.needs_list() {
-            filter.people.clone_from(list);
-        }
+    /// Whether what happened before the time that is asked about matters too.
+    const fn looks_back(self) -> bool {
+        matches!(self, Self::Firsts | Self::Idle)
     }
 }
 
@@ -121,12 +122,68 @@ impl Table {
     }
 }
 
+/// How much of a body its caller got, the least first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Delivery {
+    /// Nothing.
+    #[default]
+    None,
+    /// It was cut off.
+    Part,
+    /// The record of its end is missing.
+    Maybe,
+    /// All of it.
+    Whole,
+}
+
+impl Delivery {
+    /// What the record of an answer, or of the decision before it, says.
+    fn of(record: &Value) -> Self {
+        let is_body = text(record, "/http/method") == Some("GET")
+            && record.pointer("/http/status").and_then(Value::as_u64) == Some(200);
+        let sent = record.pointer("/http/bytes_out").and_then(Value::as_u64);
+        if !is_body {
+            Self::None
+        } else if text(record, "/phase") == Some(DECIDED) {
+            Self::Maybe
+        } else if record.pointer("/http/complete") == Some(&Value::Bool(true)) {
+            Self::Whole
+        } else if sent.is_some_and(|sent| sent > 0) {
+            Self::Part
+        } else {
+            Self::None
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::None => "nothing",
+            Self::Part => "in part",
+            Self::Maybe => "may have been",
+            Self::Whole => "whole",
+        }
+    }
+}
+
 /// Gathers the answer to a question, record by record.
 #[derive(Debug)]
 pub struct Gathering {
-    question: Question,
-    list: BTreeSet<String>,
+    shape: &'static Shape,
+    asked: Asked,
+    /// Decisions whose end has not come yet, by the id that both have.
+    open: BTreeMap<String, Value>,
     groups: BTreeMap<Vec<String>, Group>,
+}
+
+/// What a question is asked with.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Principals or rules.
+    list: BTreeSet<String>,
+    /// What must have come of an answer.
+    outcome: Option<String>,
+    /// Since when.
+    from: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -134,280 +191,139 @@ struct Group {
     count: u64,
     first: String,
     last: String,
+    delivery: Delivery,
     distinct: BTreeSet<String>,
 }
 
 impl Gathering {
-    /// For a question; `list` holds principals or rules, one each, where it needs them.
-    pub fn new(question: Question, list: BTreeSet<String>) -> Self {
-        Self { question, list, groups: BTreeMap::new() }
+    /// For a question; `list` holds principals or rules, one each, where it needs them. Takes out of the filter what a record
+    /// alone cannot be judged by, and adds what the question is not about, so that it need not be read.
+    pub fn over(question: Question, list: BTreeSet<String>, filter: &mut Filter) -> Self {
+        let shape = question.shape();
+        filter.among = shape.events;
+        if question.needs_list() {
+            filter.people.clone_from(&list);
+        }
+        let outcome = filter.outcome.take();
+        let from = filter.from.clone();
+        if question.looks_back() {
+            filter.from = None;
+        }
+        let asked = Asked { list, outcome, from };
+        Self { shape, asked, open: BTreeMap::new(), groups: BTreeMap::new() }
     }
 
     /// How many rows there are by now.
     pub fn len(&self) -> usize {
-        self.groups.len()
+        self.groups.len() + self.open.len()
     }
 
     /// Whether nothing was found by now.
     pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
+        self.len() == 0
     }
 
     /// Takes a record into account.
     pub fn take(&mut self, record: &Value) {
-        if !self.concerns(record) {
+        if !is_among(self.shape.events, text(record, "/event").unwrap_or_default()) {
             return;
         }
-        let (key, member) = self.key(record);
-        let time = text(record, "/time").unwrap_or_default();
-        let group = self.groups.entry(key).or_default();
-        group.count += 1;
-        if group.first.is_empty() || time < group.first.as_str() {
-            time.clone_into(&mut group.first);
+        let id = text(record, "/id").unwrap_or_default();
+        if text(record, "/phase") == Some(DECIDED) {
+            self.open.insert(id.to_owned(), record.clone());
+            return;
         }
-        if time > group.last.as_str() {
-            time.clone_into(&mut group.last);
-        }
-        group.distinct.extend(member.filter(|_| group.distinct.len() < DISTINCT));
+        self.open.remove(id);
+        self.count(record);
     }
 
-    fn concerns(&self, record: &Value) -> bool {
-        let is = |path: &str, wanted: &str| text(record, path) == Some(wanted);
-        let is_private = record.pointer("/resource/private") == Some(&Value::Bool(true));
-        let is_answer = !is("/phase", "decided")
-            && is("/outcome", "allowed")
-            && text(record, "/resource/module").is_some();
-        if !is_among(self.question.events(), text(record, "/event").unwrap_or_default()) {
-            return false;
+    fn count(&mut self, record: &Value) {
+        let wanted = self.asked.outcome.as_deref();
+        if wanted.is_some_and(|wanted| text(record, "/outcome") != Some(wanted)) {
+            return;
         }
-        match self.question {
-            Question::Downloads | Question::Holders => is_answer,
-            Question::Denials => record.get("repeat") != Some(&Value::Bool(true)),
-            Question::Access => {
-                text(record, "/decision/policy").is_some() && is("/decision/effect", "allow")
-            }
-            Question::Leavers => text(record, "/actor/id").is_some_and(|id| self.list.contains(id)),
-            Question::Firsts | Question::Spread => is_answer && is_private,
-            Question::OffHours => {
-                is_answer && is_private && is_off_hours(text(record, "/time").unwrap_or_default())
-            }
-            Question::Networks => is("/actor/result", "success"),
-            Question::Unused => text(record, "/decision/rule").is_some(),
-            Question::Logins | Question::Changes | Question::Gaps => true,
+        let seen = Seen { record, delivery: Delivery::of(record), list: &self.asked.list };
+        if !(self.shape.concerns)(&seen) {
+            return;
         }
-    }
-
-    /// What a record is counted under, and what is told apart within.
-    fn key(&self, record: &Value) -> (Vec<String>, Option<String>) {
-        let at = |path: &str| text(record, path).unwrap_or("-").to_owned();
-        let (actor, module, version) =
-            (at("/actor/id"), at("/resource/module"), at("/resource/version"));
-        match self.question {
-            Question::Downloads => {
-                let bytes = record
-                    .pointer("/http/bytes_out")
-                    .map_or_else(|| "-".to_owned(), Value::to_string);
-                (vec![at("/time"), actor, module, version, at("/source/ip"), bytes], None)
+        let time = seen.word("/time");
+        for (key, member) in (self.shape.keys)(&seen) {
+            let group = self.groups.entry(key).or_default();
+            group.count += 1;
+            group.delivery = group.delivery.max(seen.delivery);
+            if group.first.is_empty() || time < group.first {
+                group.first.clone_from(&time);
             }
-            Question::Denials => (vec![at("/decision/rule"), actor, at("/family")], Some(module)),
-            Question::Access => {
-                (vec![at("/decision/policy"), module, actor, at("/decision/rule")], None)
+            if time > group.last {
+                group.last.clone_from(&time);
             }
-            Question::Leavers => (vec![actor, at("/event"), module, version, at("/outcome")], None),
-            Question::Firsts => (vec![actor, module], None),
-            Question::Logins => (
-                vec![at("/source/ip"), at("/actor/result")],
-                Some(actor).filter(|actor| actor != "-"),
-            ),
-            Question::Changes => {
-                let detail = record.get("detail").map_or_else(|| "-".to_owned(), Value::to_string);
-                (vec![at("/time"), at("/event"), at("/outcome"), actor, detail], None)
-            }
-            Question::Holders => (vec![module, version, actor], None),
-            Question::Spread => {
-                let hour = at("/time").get(..13).unwrap_or_default().to_owned();
-                (vec![actor, hour], Some(module))
-            }
-            Question::OffHours => {
-                (vec![at("/time"), actor, module, version, at("/source/ip")], None)
-            }
-            Question::Networks => (
-                vec![actor, at("/actor/auth"), at("/actor/detail")],
-                Some(network(&at("/source/ip"))),
-            ),
-            Question::Unused => (vec![at("/decision/rule")], None),
-            Question::Gaps => {
-                let detail =
-                    |member: &str| text(record, &format!("/detail/{member}")).map(str::to_owned);
-                let why =
-                    detail("why").or_else(|| detail("ended")).unwrap_or_else(|| "-".to_owned());
-                (
-                    vec![
-                        at("/time"),
-                        at("/node"),
-                        at("/event"),
-                        why,
-                        detail("count").unwrap_or_else(|| "-".to_owned()),
-                    ],
-                    None,
-                )
-            }
+            group.distinct.extend(member.filter(|_| group.distinct.len() < DISTINCT));
         }
     }
 
     /// The answer.
     pub fn table(mut self) -> Table {
-        if self.question == Question::Unused {
+        for record in std::mem::take(&mut self.open).into_values() {
+            self.count(&record);
+        }
+        let Self { shape, asked, mut groups, .. } = self;
+        if shape.lists_all {
             // a rule that was never hit has no record; the list knows it
-            for rule in &self.list {
-                self.groups.entry(vec![rule.clone()]).or_default();
+            for rule in &asked.list {
+                groups.entry(vec![rule.clone()]).or_default();
             }
         }
-        let question = self.question;
-        let mut groups: Vec<_> = self.groups.into_iter().collect();
-        match question {
-            Question::Logins => {
-                groups.sort_by_key(|(_, group)| Reverse((group.distinct.len(), group.count)));
+        let mut groups: Vec<_> = groups.into_iter().collect();
+        groups.retain(|(_, group)| (shape.tells)(group, &asked));
+        match shape.order {
+            Order::Key => {}
+            Order::MostDistinct => {
+                groups.sort_by_key(|(_, group)| {
+                    std::cmp::Reverse((group.distinct.len(), group.count))
+                });
             }
-            Question::Spread => groups.sort_by_key(|(_, group)| Reverse(group.distinct.len())),
-            Question::Networks => groups.retain(|(_, group)| group.distinct.len() > 1),
-            Question::Unused => groups.sort_by(|(_, a), (_, b)| a.last.cmp(&b.last)),
-            Question::Downloads
-            | Question::Denials
-            | Question::Access
-            | Question::Leavers
-            | Question::Firsts
-            | Question::Changes
-            | Question::Holders
-            | Question::OffHours
-            | Question::Gaps => {}
+            Order::LongestUnused => groups.sort_by(|(_, a), (_, b)| a.last.cmp(&b.last)),
         }
-        let row = |(key, group): (Vec<String>, Group)| [key, question.tail(&group)].concat();
-        Table { columns: question.columns(), rows: groups.into_iter().map(row).collect() }
+        let row =
+            |(key, group): (Vec<String>, Group)| [key, (shape.counted)(&group, &asked)].concat();
+        Table { columns: shape.columns, rows: groups.into_iter().map(row).collect() }
     }
 }
 
-impl Question {
-    /// The names of its columns: what is counted together, then what was counted.
-    const fn columns(self) -> &'static [&'static str] {
-        match self {
-            Self::Downloads => &["time", "actor", "module", "version", "source", "bytes"],
-            Self::Denials => &["rule", "actor", "family", "longest path", "tries", "first", "last"],
-            Self::Access => &["policy", "module", "actor", "rule", "count", "first", "last"],
-            Self::Leavers => {
-                &["actor", "event", "module", "version", "outcome", "count", "first", "last"]
-            }
-            Self::Firsts => &["actor", "module", "first"],
-            Self::Logins => &["source", "result", "names", "shape", "count", "first", "last"],
-            Self::Changes => &["time", "event", "outcome", "actor", "detail"],
-            Self::Holders => &["module", "version", "actor", "count", "first", "last"],
-            Self::Spread => &["actor", "hour", "modules", "downloads"],
-            Self::OffHours => &["time", "actor", "module", "version", "source"],
-            Self::Networks => &["actor", "method", "proof", "networks", "count", "first", "last"],
-            Self::Unused => &["rule", "count", "first", "last"],
-            Self::Gaps => &["time", "node", "event", "why", "lost"],
-        }
+/// A record as a question sees it.
+struct Seen<'a> {
+    record: &'a Value,
+    delivery: Delivery,
+    list: &'a BTreeSet<String>,
+}
+
+impl Seen<'_> {
+    /// A text in it; a dash if there is none.
+    fn word(&self, path: &str) -> String {
+        self.text(path).unwrap_or("-").to_owned()
     }
 
-    /// What was counted.
-    fn tail(self, group: &Group) -> Vec<String> {
-        let distinct = group.distinct.len();
-        match self {
-            Self::Downloads | Self::Changes | Self::OffHours | Self::Gaps => Vec::new(),
-            Self::Access | Self::Leavers | Self::Holders | Self::Unused => counted(group),
-            Self::Firsts => vec![group.first.clone()],
-            Self::Spread => vec![distinct.to_string(), group.count.to_string()],
-            Self::Denials => {
-                let longest = group.distinct.iter().max_by_key(|path| path.len());
-                [vec![longest.cloned().unwrap_or_default()], counted(group)].concat()
-            }
-            Self::Logins => {
-                let shape = if distinct >= SPRAY { "spray" } else { "-" };
-                [vec![distinct.to_string(), shape.to_owned()], counted(group)].concat()
-            }
-            Self::Networks => {
-                let networks: Vec<_> = group.distinct.iter().cloned().collect();
-                [vec![networks.join(" ")], counted(group)].concat()
-            }
-        }
+    fn text(&self, path: &str) -> Option<&str> {
+        text(self.record, path)
+    }
+
+    /// Anything in it, as JSON.
+    fn json(&self, path: &str) -> String {
+        self.record.pointer(path).map_or_else(|| "-".to_owned(), Value::to_string)
+    }
+
+    fn is(&self, path: &str, wanted: &str) -> bool {
+        self.text(path) == Some(wanted)
+    }
+
+    fn holds(&self, path: &str) -> bool {
+        self.record.pointer(path) == Some(&Value::Bool(true))
     }
 }
 
-fn counted(group: &Group) -> Vec<String> {
-    let known = |time: &String| if time.is_empty() { "never".to_owned() } else { time.clone() };
-    vec![group.count.to_string(), known(&group.first), known(&group.last)]
-}
-
-/// Before seven, from nineteen on, or on a Saturday or Sunday; UTC.
-fn is_off_hours(time: &str) -> bool {
-    let parsed = time::OffsetDateTime::parse(time, &time::format_description::well_known::Rfc3339);
-    parsed.is_ok_and(|at| {
-        let weekend = at.weekday().number_days_from_monday() >= 5;
-        weekend || !(7..19).contains(&at.hour())
-    })
-}
-
-/// The first three bytes of an IPv4 address, the first four groups of an IPv6 one.
-fn network(ip: &str) -> String {
-    match ip.parse() {
-        Ok(IpAddr::V4(ip)) => {
-            let [a, b, c, _] = ip.octets();
-            format!("{a}.{b}.{c}.0/24")
-        }
-        Ok(IpAddr::V6(ip)) => {
-            let [a, b, c, d, ..] = ip.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
-        Err(_) => ip.to_owned(),
-    }
-}
-
+const DECIDED: &str = "decided";
 /// Members remembered of one group.
 const DISTINCT: usize = 10_000;
-/// So many names from one source are no typing error.
-const SPRAY: usize = 5;
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn hours_and_networks_are_told_apart() {
-        assert!(is_off_hours("2026-10-01T03:00:00.000000Z"), "night");
-        assert!(!is_off_hours("2026-10-01T12:00:00.000000Z"), "a Thursday");
-        assert!(is_off_hours("2026-10-03T12:00:00.000000Z"), "a Saturday");
-        assert_eq!(network("10.1.2.3"), "10.1.2.0/24");
-        assert_eq!(network("2001:db8::1"), "2001:db8:0:0::/64");
-    }
-
-    #[test]
-    fn denials_are_counted_in_families_without_repeats() {
-        let denial = |module: &str, family: &str, repeat: bool| {
-            json!({
-                "time": "2026-10-01T12:00:00.000000Z", "event": "authz.deny", "outcome": "denied",
-                "actor": {"id": "user:a"}, "resource": {"module": module},
-                "decision": {"effect": "deny", "rule": "r1"}, "family": family, "repeat": repeat,
-            })
-        };
-        let mut gathering = Gathering::new(Question::Denials, BTreeSet::new());
-        gathering.take(&denial("c.example/a/b", "1", false));
-        gathering.take(&denial("c.example/a", "1", false));
-        gathering.take(&denial("c.example/a", "1", true));
-        let rows = gathering.table().rows;
-        assert_eq!(rows.len(), 1);
-        assert_eq!(rows[0][..5], ["r1", "user:a", "1", "c.example/a/b", "2"].map(str::to_owned));
-    }
-
-    #[test]
-    fn a_rule_that_was_never_hit_stands_first() {
-        let hit = json!({"time": "2026-10-01T12:00:00.000000Z", "decision": {"rule": "used"}});
-        let list = ["used", "idle"].map(str::to_owned).into();
-        let mut gathering = Gathering::new(Question::Unused, list);
-        gathering.take(&hit);
-        let rows = gathering.table().rows;
-        assert_eq!((rows[0][0].as_str(), rows[0][2].as_str()), ("idle", "never"));
-        assert_eq!((rows[1][0].as_str(), rows[1][1].as_str()), ("used", "1"));
-    }
-}
+mod tests;

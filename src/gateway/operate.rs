@@ -46,7 +46,11 @@ impl Gateway {
         let _looked = self.tasks.block("upkeep", move || gateway.identity.look()).await;
         // without the gateway, whose end would wait for a directory that hangs
         let desk = Arc::clone(&self.desk);
-        let slips = self.tasks.block("upkeep", move || desk.slips()).await.unwrap_or_default();
+        let looked = move || {
+            desk.keep_policies();
+            desk.slips()
+        };
+        let slips = self.tasks.block("upkeep", looked).await.unwrap_or_default();
         let mut recorded = Vec::new();
         for slip in slips {
             // what cannot be recorded now is looked at again
@@ -79,6 +83,7 @@ impl Gateway {
         let query = head.query.as_deref().unwrap_or_default();
         let ask =
             record.step(Stage::Parse, || Ok::<_, Error>(Ask::parse(query, self.clock.now())?))?;
+        let ask = ask.about(|| self.policy.rule_ids());
         let answer = record.stage(Stage::Fetch, async {
             let desk = self.desk.clone();
             let turn = desk.turn()?;

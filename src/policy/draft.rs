@@ -1,5 +1,6 @@
 //! A policy that was read and is not in force: what commands work on, and what a reload checks before it swaps.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -58,6 +59,11 @@ impl Draft {
     /// Twelve hex digits over everything that decides.
     pub fn revision(&self) -> &Arc<str> {
         self.snapshot.revision()
+    }
+
+    /// The rows that decide, by their ids.
+    pub fn rule_ids(&self) -> BTreeSet<String> {
+        self.snapshot.rule_ids()
     }
 
     /// How many rules there are.

@@ -136,6 +136,11 @@ impl Snapshot {
     }
 
     /// The same, with a row that the index does not find.
+    /// The rows that decide, by their ids, emergency denies included.
+    pub(in crate::policy) fn rule_ids(&self) -> BTreeSet<String> {
+        self.rules.iter().map(|rule| rule.id.clone()).collect()
+    }
+
     #[cfg(test)]
     pub(in crate::policy) fn without_in_index(self, id: &str) -> Self {
         let rules: Vec<Rule> = self

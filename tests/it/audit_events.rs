@@ -105,7 +105,7 @@ fn a_refused_login_names_whom_the_directory_knows_and_hides_what_was_typed() {
     );
     assert!(locks[0]["detail"]["why"].as_str().unwrap().contains("from this source"), "{locks:?}");
     let names = run(&gateway, &["audit", "query", "logins", "--json"]);
-    assert!(names.contains("\"names\":\"2\""), "{names}");
+    assert!(names.contains("\"others\":\"2\""), "{names}");
 }
 
 #[test]

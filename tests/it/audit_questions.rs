@@ -3,15 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Output;
 
-use modgate::audit::Class;
 use modgate::audit::act::Act;
 use modgate::audit::event::Actor;
 use modgate::audit::event::Decision;
 use modgate::audit::event::Event;
+use modgate::audit::event::Phase;
 use modgate::audit::filter::Filter;
 use modgate::audit::name::Name;
 use modgate::audit::name::Outcome;
@@ -25,15 +27,19 @@ use modgate::policy::Source;
 use modgate::policy::Sources;
 use serde_json::Value;
 
+use crate::support::gateway::Setup;
 use crate::support::gateway::modgate;
 use crate::support::log::download;
-use crate::support::log::during;
 use crate::support::log::settings;
 use crate::support::log::write;
+use crate::support::tree::Tree;
+use crate::support::until;
+use crate::support::upstream::Upstream;
 
 const ALICE: &str = "user:token:alice";
 const BOB: &str = "user:token:bob";
 const LEDGER: &str = "corp.example/payments/ledger";
+const VAULT: &str = "corp.example/payments/vault";
 
 fn denial(time: &str, module: &str, rule: &str) -> Event {
     let mut event = download(time, BOB, module);
@@ -63,13 +69,29 @@ fn wrong_password(n: usize) -> Event {
     event
 }
 
-/// A Thursday and the Saturday after it.
+/// What is written before a body leaves.
+fn decided(mut event: Event) -> Event {
+    event.phase = Phase::Decided;
+    let http = event.http.as_mut().unwrap();
+    (http.bytes_out, http.complete) = (None, None);
+    event
+}
+
+/// A Thursday, the Friday and the Saturday after it.
 fn events() -> Vec<Event> {
     let mut elsewhere = download("2026-10-01T14:00:00.000000Z", ALICE, LEDGER);
     elsewhere.source.as_mut().unwrap().ip = String::from("198.51.100.9");
+    let first = download("2026-10-01T12:00:00.000000Z", ALICE, LEDGER);
+    let mut under_condition = download("2026-10-02T12:00:00.000000Z", BOB, "corp.example/m0");
+    under_condition.decision.as_mut().unwrap().gates = vec!["office".to_owned()];
     let mut events = vec![
-        download("2026-10-01T12:00:00.000000Z", ALICE, LEDGER),
+        decided(first.clone()),
+        first,
+        decided(elsewhere.clone()),
         elsewhere,
+        under_condition,
+        // its gateway was killed
+        decided(download("2026-10-02T13:00:00.000000Z", BOB, VAULT)),
         download("2026-10-03T03:00:00.000000Z", BOB, "corp.example/secret/plans"),
         denial("2026-10-01T13:00:00.000000Z", "corp.example/hr/pay/roll", "no-hr"),
         denial("2026-10-01T13:00:00.100000Z", "corp.example/hr/pay", "no-hr"),
@@ -92,13 +114,7 @@ fn world() -> tempfile::TempDir {
     let mut settings = settings(&directory.path().join(".modgate"));
     settings.config.packing = Packing::Compress;
     for part in events().chunks(9) {
-        during(settings.clone(), |audit| {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-            for event in part.iter().cloned() {
-                runtime.block_on(audit.record(Class::Private, event)).unwrap();
-            }
-        });
+        write(settings.clone(), part.iter().cloned());
     }
     std::fs::write(directory.path().join("leavers.txt"), format!("{BOB}\nuser:token:eve\n"))
         .unwrap();
@@ -143,8 +159,10 @@ fn the_fifteen_documented_commands_give_the_known_answers() {
     let column = |rows: &[Value], name: &str| {
         rows.iter().map(|row| row[name].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(column(&ask(1), "actor"), [ALICE, ALICE]);
-    assert_eq!(ask(2).len(), 2);
+    let downloads = ask(1);
+    assert_eq!(column(&downloads, "actor"), [ALICE, ALICE]);
+    assert_eq!(column(&downloads, "delivered"), ["whole", "whole"]);
+    assert_eq!(ask(2).len(), 4, "two decisions and their ends");
     let denials = ask(3);
     assert_eq!(
         (denials.len(), denials[0]["longest path"].as_str()),
@@ -156,17 +174,20 @@ fn the_fifteen_documented_commands_give_the_known_answers() {
         (1, Some("sha256:ab12"), Some("2"))
     );
     assert!(ask(5).len() >= 14 && column(&ask(5), "actor").iter().all(|actor| actor == BOB));
-    assert_eq!(ask(6).len(), 14);
+    // m0 was known since the day before
+    assert_eq!(column(&ask(6), "module"), [VAULT, "corp.example/secret/plans"]);
+    assert_eq!(column(&ask(6), "delivered"), ["may have been", "whole"]);
     let logins = ask(7);
     assert_eq!(
-        (logins[0]["names"].as_str(), logins[0]["shape"].as_str()),
-        (Some("6"), Some("spray"))
+        (&logins[0]["by"], &logins[0]["others"], &logins[0]["shape"]),
+        (&"source".into(), &"6".into(), &"spray".into())
     );
+    assert_eq!(logins.len(), 7, "one source and six names");
     assert_eq!(column(&ask(8), "event"), ["policy.activate"]);
     let holders = ask(9);
     assert_eq!(
-        (column(&holders, "actor"), holders[0]["last"].as_str()),
-        (vec![ALICE.to_owned()], Some("2026-10-01T14:00:00.000000Z"))
+        (column(&holders, "actor"), column(&holders, "count"), holders[0]["last"].as_str()),
+        (vec![ALICE.to_owned()], vec!["2".to_owned()], Some("2026-10-01T14:00:00.000000Z"))
     );
     let spread = ask(10);
     assert_eq!(
@@ -175,11 +196,11 @@ fn the_fifteen_documented_commands_give_the_known_answers() {
     );
     assert_eq!(column(&ask(11), "module"), ["corp.example/secret/plans"]);
     assert_eq!(column(&ask(12), "networks"), ["10.1.2.0/24 198.51.100.0/24"]);
+    // the rules are those of the policy here, and nothing before --from was read
     let unused = ask(13);
-    assert_eq!(
-        (unused[0]["rule"].as_str(), unused[0]["last"].as_str()),
-        (Some("never-hit"), Some("never"))
-    );
+    let last = |rule: &str| unused.iter().find(|row| row["rule"] == rule).unwrap()["last"].clone();
+    assert_eq!(last("public-sums"), "not since 2026-07-01T00:00:00.000000Z");
+    assert_eq!(last("team"), "2026-10-03T03:00:00.000000Z");
     let gaps = ask(14);
     assert!(gaps.iter().any(|row| row["event"] == "audit.start" && row["why"] == "never begun"));
     evidence(world.path(), &commands[&15]);
@@ -225,6 +246,37 @@ fn evidence(directory: &Path, command: &[String]) {
 }
 
 #[test]
+fn a_body_that_may_have_left_before_the_gateway_was_killed_is_told() {
+    let mut tree = Tree::new();
+    tree.module_of_size("corp.example/platform/big", "v1.0.0", &[], 60_000_000);
+    let upstream = Upstream::serve(tree.path());
+    let settings = format!(
+        "[[private]]\nprefix = \"corp.example\"\nupstreams = [\"inner\"]\n\n\
+         [[upstream.servers]]\nname = \"inner\"\nurl = \"{}\"\n",
+        upstream.url()
+    );
+    let mut gateway = Setup::over(&upstream.url()).with(&settings).start();
+    let token = gateway.issue("pay", &["developers"]);
+    let client = gateway.stranger().bearer(&token);
+    let path = "/corp.example/platform/big/@v/v1.0.0.zip";
+    until("it is there", || client.ask("HEAD", path, "").status == 200);
+    let mut stream = client.connect();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n{}\r\n", client.authorization())
+        .unwrap();
+    stream.flush().unwrap();
+    stream.read_exact(&mut [0_u8; 4096]).unwrap();
+    gateway.signal("KILL");
+    gateway.wait();
+    let asked = ["audit", "query", "holders", "--module", "corp.example/platform/big"];
+    let holders = rows(gateway.state().parent().unwrap(), &asked);
+    assert_eq!(holders.len(), 1, "{holders:?}");
+    assert_eq!(
+        (&holders[0]["actor"], &holders[0]["delivered"]),
+        (&"user:token:pay".into(), &"may have been".into())
+    );
+}
+
+#[test]
 fn a_question_about_one_principal_gives_the_same_with_and_without_an_index() {
     let world = world();
     let audit = world.path().join(".modgate/audit");
@@ -234,9 +286,9 @@ fn a_question_about_one_principal_gives_the_same_with_and_without_an_index() {
         let _there = std::fs::remove_file(segment.index());
     }
     assert_eq!(rows(world.path(), &arguments), with, "a missing index is made again");
-    assert_eq!(with.len(), 2);
+    assert_eq!(with.len(), 4);
     let made = run(world.path(), &["audit", "index", "--again"]);
-    assert!(String::from_utf8(made.stdout).unwrap().contains("2 closed segments"));
+    assert!(String::from_utf8(made.stdout).unwrap().contains("3 closed segments"));
     assert_eq!(rows(world.path(), &arguments), with);
     // an index that was made while its segment was compressed speaks of a file that is gone
     for segment in modgate::audit::segment::list(&audit).unwrap() {
@@ -276,13 +328,13 @@ fn whatever_is_asked_an_index_hides_no_record_and_spares_reading() {
     let some = |text: &str| Some(text.to_owned());
     let id = download("2026-10-01T12:00:00.000000Z", ALICE, LEDGER).id;
     let filters = [
-        (Filter { actor: some(ALICE), ..Filter::default() }, 2),
-        (Filter { people, ..Filter::default() }, 2),
-        (Filter { module: some(LEDGER), ..Filter::default() }, 2),
+        (Filter { actor: some(ALICE), ..Filter::default() }, 4),
+        (Filter { people, ..Filter::default() }, 4),
+        (Filter { module: some(LEDGER), ..Filter::default() }, 4),
         (Filter { module: some("corp.example/hr/..."), ..Filter::default() }, 2),
-        (Filter { module: some("corp.example/payments/ledger/..."), ..Filter::default() }, 2),
+        (Filter { module: some("corp.example/payments/ledger/..."), ..Filter::default() }, 4),
         (Filter { module: some("corp.example/hr/pay"), ..Filter::default() }, 1),
-        (Filter { module: some("corp.example/..."), actor: some(ALICE), ..Filter::default() }, 2),
+        (Filter { module: some("corp.example/..."), actor: some(ALICE), ..Filter::default() }, 4),
         (Filter { rule: some("no-hr"), ..Filter::default() }, 2),
         (Filter { source: some("203.0.113.7"), ..Filter::default() }, 6),
         (Filter { source: some("203.0.113.7"), actor: some(ALICE), ..Filter::default() }, 0),
@@ -291,7 +343,7 @@ fn whatever_is_asked_an_index_hides_no_record_and_spares_reading() {
         (Filter { event: some("auth."), outcome: some("allowed"), ..Filter::default() }, 0),
         (Filter { among: &["policy.", "authz.deny"], ..Filter::default() }, 3),
         (Filter { among: &["auth.failure"], ..Filter::default() }, 6),
-        (Filter { id: Some(id), ..Filter::default() }, 1),
+        (Filter { id: Some(id), ..Filter::default() }, 2),
         (Filter { id: some("02a215bd-00c5-727c-81d6-5d057b2f5518"), ..Filter::default() }, 0),
         (Filter { from: some("2026-10-03"), to: some("2026-10-04"), ..Filter::default() }, 1),
         (Filter { version: some("v1.0.0"), event: some("authz.deny"), ..Filter::default() }, 2),

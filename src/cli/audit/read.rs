@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use clap::builder::PossibleValue;
 use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
+use crate::app;
 use crate::audit;
 use crate::audit::encode;
 use crate::audit::encode::plain;
@@ -32,6 +34,8 @@ use crate::cli::audit::places::Progress;
 use crate::cli::audit::places::Wanted;
 use crate::cli::audit::say_json;
 use crate::cli::say;
+use crate::config::Config;
+use crate::policy::draft::Draft;
 
 /// `modgate audit tail`.
 #[derive(Debug, Args)]
@@ -57,7 +61,7 @@ pub(in crate::cli) struct Query {
     /// What to ask about the records that fit
     #[arg(default_value = RECORDS, value_parser = questions())]
     question: String,
-    /// A file of principals (leavers) or rules (unused), one a line
+    /// A file of principals (leavers) or rules (unused), one a line [rules: those of the policy]
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
     /// JSON, one object a line
@@ -101,7 +105,7 @@ impl Query {
             command: "audit query",
             asked: format!("{} {}", self.question, self.wanted.told()),
         };
-        let (_, directories) = self.places.find(environment, &deed)?;
+        let (config, directories) = self.places.find(environment, &deed)?;
         let mut filter = self.wanted.0;
         let Some(question) = Question::parse(&self.question) else {
             let mut printer = Printer { json: self.json, failed: None, progress: Progress::new() };
@@ -109,27 +113,37 @@ impl Query {
             return printer.failed.map_or(Ok(()), Err);
         };
         let list = match &self.list {
-            Some(path) => {
-                std::fs::read_to_string(path).with_context(|| path.display().to_string())?
-            }
+            Some(path) => entries(path)?,
             None if question.needs_list() => {
                 return Err(Failure::Settings(
                     "modgate: name the file of principals with --list".to_owned(),
                 ));
             }
-            None => String::new(),
+            None if question.is_of_rules() => rules(&config)?,
+            None => BTreeSet::new(),
         };
-        let list: BTreeSet<String> = list
-            .lines()
-            .map(|line| line.trim().to_owned())
-            .filter(|line| !line.is_empty())
-            .collect();
-        question.narrow(&mut filter, &list);
-        let mut gather =
-            Gather { gathering: Gathering::new(question, list), progress: Progress::new() };
+        let gathering = Gathering::over(question, list, &mut filter);
+        let mut gather = Gather { gathering, progress: Progress::new() };
         query::scan(&directories, &filter, Indexes::Make, &mut gather)?;
         print(&gather.gathering.table(), self.json)
     }
+}
+
+/// The lines of a file that say something.
+fn entries(path: &Path) -> Result<BTreeSet<String>, Failure> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    Ok(lines.map(str::to_owned).collect())
+}
+
+/// The rules of the policy that the configuration names: some left no record.
+fn rules(config: &Config) -> Result<BTreeSet<String>, Failure> {
+    let draft = Draft::read(&app::policy_sources(config)).map_err(|error| {
+        Failure::Settings(format!(
+            "modgate: the policy cannot be read: {error}\nname its rules with --list, one a line"
+        ))
+    })?;
+    Ok(draft.rule_ids())
 }
 
 struct Gather {
@@ -173,8 +187,7 @@ impl Listener for Printer {
     }
 }
 
-/// One line for people.
-/// What of a record there is, and what else it tells if it is about no module.
+/// One line for people: what of a record there is, and what else it tells if it is about no module.
 fn for_people(record: &Value) -> String {
     let text = |value: &Value| match value {
         Value::String(text) => plain(text),

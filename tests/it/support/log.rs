@@ -29,6 +29,8 @@ use modgate::config::audit::Witness;
 use modgate::telemetry::Telemetry;
 use modgate::telemetry::trace::sampler::Sampler;
 
+use super::until;
+
 /// The settings of an audit below a directory, for node `gw`.
 pub(crate) fn settings(directory: &Path) -> Settings {
     let config = modgate::config::audit::Audit {
@@ -96,13 +98,17 @@ pub(crate) fn write(settings: Settings, events: impl IntoIterator<Item = Event>)
     during(settings, |audit| record(audit, events));
 }
 
-fn record(audit: &Audit, events: impl IntoIterator<Item = Event>) {
+/// Hands events over one after the other, however busy the disk is: who waits for the write may be told that it takes too long.
+pub(crate) fn record(audit: &Audit, events: impl IntoIterator<Item = Event>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(async {
-        for event in events {
-            audit.record(Class::Private, event).await.unwrap();
-        }
-    });
+    for event in events {
+        let mut place = None;
+        until("a place in the queue", || {
+            place = runtime.block_on(audit.reserve(Class::Private)).ok();
+            place.is_some()
+        });
+        place.unwrap().append(event);
+    }
 }
 
 /// The download of a module's zip.
