@@ -58,6 +58,7 @@ pub mod segment;
 mod sink;
 mod sinks;
 pub mod slip;
+pub mod stats;
 pub mod tail;
 pub mod verify;
 pub mod witness;

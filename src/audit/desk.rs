@@ -1,10 +1,14 @@
 //! Questions to the log of a running gateway: the same as `modgate audit query` answers, and bounded in every respect.
 //!
+//! To look and to take away are two errands with a right each: an export has the same bounds, and other people's words.
+//!
 //! One question at a time, since a scan keeps a core busy; a question says since when, names at most some thousand rows, and
 //! is given up when it would read or gather too much. What is given up has no answer at all: half of one would look whole.
 
+mod ask;
+
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -14,37 +18,45 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
-use std::time::SystemTime;
 
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 
+pub use crate::audit::desk::ask::Ask;
+use crate::audit::desk::ask::LIMIT;
+use crate::audit::desk::ask::LIST;
+use crate::audit::desk::ask::TOLD_BYTES;
+use crate::audit::desk::ask::Wanted;
+use crate::audit::desk::ask::formats;
+use crate::audit::desk::ask::names;
+use crate::audit::desk::ask::words;
 use crate::audit::encode::cut;
-use crate::audit::filter::Filter;
+use crate::audit::export::Format;
 use crate::audit::policies;
 use crate::audit::query;
 use crate::audit::query::Effort;
 use crate::audit::query::Indexes;
 use crate::audit::query::Listener;
 use crate::audit::report::Gathering;
-use crate::audit::report::Question;
-use crate::audit::report::RECORDS;
+use crate::audit::report::Table;
 use crate::audit::slip;
 use crate::audit::slip::Slip;
+use crate::audit::stats::Stats;
 use crate::clock::Clock as _;
 use crate::clock::SystemClock;
 use crate::fault::Fault;
 use crate::fault::Kind;
 use crate::telemetry::observed::Observed;
+use crate::telemetry::record::Errand;
 use crate::telemetry::record::Facts;
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Unanswered {
     /// A parameter that there is not.
-    #[error("there is no parameter {0}: ask with {names}", names = names())]
-    Unknown(String),
+    #[error("there is no parameter {0}: ask with {names}", names = names(*.1))]
+    Unknown(String, Errand),
     /// A parameter stands twice.
     #[error("{0} stands twice: give it once")]
     Twice(&'static str),
@@ -57,6 +69,9 @@ pub enum Unanswered {
     /// A question that there is not.
     #[error("there is no such question: ask {words}", words = words())]
     Question,
+    /// A format that there is not.
+    #[error("there is no such format: write {formats}", formats = formats())]
+    Format,
     /// A list is missing.
     #[error("this question needs a list: list=PRINCIPAL, as often as there are some")]
     List,
@@ -114,115 +129,12 @@ impl Observed for Unanswered {
     }
 }
 
-/// What somebody asks.
-#[derive(Debug, Clone)]
-pub struct Ask {
-    question: Option<Question>,
-    list: BTreeSet<String>,
-    /// What stands for a list that was not given.
-    rules: BTreeSet<String>,
-    filter: Filter,
-    limit: usize,
-}
-
-impl Observed for Ask {
-    fn note(&self, facts: &mut Facts) {
-        facts.asked = self.told();
-    }
-}
-
-impl Ask {
-    /// Reads a query string: `question`, `limit`, `list` as often as there are entries, and the fields of a filter.
-    pub fn parse(query: &str, now: SystemTime) -> Result<Self, Unanswered> {
-        let (mut question, mut limit) = (None, None);
-        let (mut list, mut filter) = (BTreeSet::new(), Filter::default());
-        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-            match &*name {
-                "list" => {
-                    list.insert(value.into_owned());
-                }
-                "question" => once(&mut question, "question", value.into_owned())?,
-                "limit" => once(&mut limit, "limit", value.into_owned())?,
-                name => {
-                    let field = Filter::FIELDS.iter().find(|field| field.name == name);
-                    let unknown = || Unanswered::Unknown(cut(name, NAME_BYTES));
-                    let field = field.ok_or_else(unknown)?;
-                    if filter.given().any(|(given, _)| given == field.name) {
-                        return Err(Unanswered::Twice(field.name));
-                    }
-                    let read = field.read(&value, now);
-                    let read = read.map_err(|why| Unanswered::Value(field.name, why))?;
-                    field.set(&mut filter, read);
-                }
-            }
-        }
-        let question = match question.as_deref() {
-            None | Some(RECORDS) => None,
-            Some(word) => Some(Question::parse(word).ok_or(Unanswered::Question)?),
-        };
-        let limit = match limit {
-            None => USUAL_LIMIT,
-            Some(text) => text.parse().map_err(|_| Unanswered::Limit)?,
-        };
-        if limit == 0 || limit > LIMIT {
-            return Err(Unanswered::Limit);
-        }
-        if list.len() > LIST {
-            return Err(Unanswered::TooLong);
-        }
-        if list.is_empty() && question.is_some_and(Question::needs_list) {
-            return Err(Unanswered::List);
-        }
-        // whoever forgets it would take the answer for the whole truth, or read four hundred days
-        if filter.from.is_none() {
-            return Err(Unanswered::Since);
-        }
-        Ok(Self { question, list, rules: BTreeSet::new(), filter, limit })
-    }
-
-    /// The rules of the policy in force, where the question is about rules and names none: some left no record.
-    #[must_use]
-    pub fn about(mut self, rules: impl FnOnce() -> BTreeSet<String>) -> Self {
-        if self.list.is_empty() && self.question.is_some_and(Question::is_of_rules) {
-            self.rules = rules();
-        }
-        self
-    }
-
-    /// For the record of the question itself.
-    fn told(&self) -> Vec<(&'static str, String)> {
-        let mut told = vec![("question", self.question.map_or(RECORDS, Question::text).to_owned())];
-        told.extend(self.filter.given().map(|(name, value)| (name, cut(value, TOLD_BYTES))));
-        if !self.list.is_empty() {
-            let list: Vec<_> = self.list.iter().map(String::as_str).collect();
-            told.push(("list", cut(&list.join(" "), LIST_BYTES)));
-        }
-        told.push(("limit", self.limit.to_string()));
-        told
-    }
-}
-
-fn once(place: &mut Option<String>, name: &'static str, value: String) -> Result<(), Unanswered> {
-    match place.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(Unanswered::Twice(name)),
-    }
-}
-
-fn names() -> String {
-    let fields: Vec<_> = Filter::FIELDS.iter().map(|field| field.name).collect();
-    format!("question, list, limit, {}", fields.join(", "))
-}
-
-fn words() -> String {
-    let words: Vec<_> = Question::ALL.iter().map(|question| question.text()).collect();
-    format!("{RECORDS}, {}", words.join(", "))
-}
-
-/// What was found: lines of JSON.
+/// What was found.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// Records as they are written, or rows of a report; each ends with a newline.
+    /// What the lines are.
+    pub media_type: &'static str,
+    /// Records in a format, or rows of a report as JSON, each with the end of its line.
     pub lines: String,
     /// How many.
     pub rows: usize,
@@ -315,32 +227,66 @@ impl Turn {
     /// Reads the log. Blocking.
     pub fn answer(self, ask: &Ask) -> Result<Answer, Unanswered> {
         let mut filter = ask.filter.clone();
-        let list = if ask.list.is_empty() { &ask.rules } else { &ask.list };
-        let gathering = ask.question.map(|asked| Gathering::over(asked, list.clone(), &mut filter));
-        let mut reader = Reader {
-            ask,
-            gathering,
-            lines: String::new(),
-            rows: 0,
-            end: End::Whole,
-            begun: SystemClock.instant(),
+        let found = match ask.wanted {
+            Wanted::Records(format) => Found::Records(Lines::of(format)),
+            Wanted::Stats => Found::Stats(Stats::default()),
+            Wanted::Report(question) => {
+                let list = if ask.list.is_empty() { &ask.rules } else { &ask.list };
+                Found::Report(Gathering::over(question, list.clone(), &mut filter))
+            }
         };
+        let begun = SystemClock.instant();
+        let mut reader = Reader { limit: ask.limit, found, end: End::Whole, begun };
         let effort = query::scan(&self.directories, &filter, Indexes::IfThere, &mut reader)?;
-        let more = match reader.end {
+        let mut more = match reader.end {
             End::TooMuch => return Err(Unanswered::TooMuch),
             End::More => true,
             End::Whole => false,
         };
-        let Reader { mut lines, mut rows, gathering, .. } = reader;
-        let Some(gathering) = gathering else { return Ok(Answer { lines, rows, more, effort }) };
-        let table = gathering.table();
-        let mut objects = table.objects();
-        for row in objects.by_ref().take(ask.limit) {
-            lines.push_str(&row.to_string());
-            lines.push('\n');
-            rows += 1;
-        }
-        Ok(Answer { lines, rows, more: objects.next().is_some(), effort })
+        let Lines { format, text, rows } = match reader.found {
+            Found::Records(lines) => lines,
+            Found::Stats(stats) => rows_of(&stats.table(), ask.limit, &mut more),
+            Found::Report(gathering) => rows_of(&gathering.table(), ask.limit, &mut more),
+        };
+        Ok(Answer { media_type: format.media_type(), lines: text, rows, more, effort })
+    }
+}
+
+/// The first rows of a table as JSON; says whether there are more.
+fn rows_of(table: &Table, limit: usize, more: &mut bool) -> Lines {
+    let mut lines = Lines::of(Format::Jsonl);
+    let mut objects = table.objects();
+    for row in objects.by_ref().take(limit) {
+        lines.push(&row.to_string());
+    }
+    *more = objects.next().is_some();
+    lines
+}
+
+/// What is found while the log is read.
+enum Found {
+    Records(Lines),
+    Stats(Stats),
+    Report(Gathering),
+}
+
+/// Lines of an answer.
+struct Lines {
+    format: Format,
+    text: String,
+    rows: usize,
+}
+
+impl Lines {
+    fn of(format: Format) -> Self {
+        let header = format.header().map(|header| header + format.line_end());
+        Self { format, text: header.unwrap_or_default(), rows: 0 }
+    }
+
+    fn push(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push_str(self.format.line_end());
+        self.rows += 1;
     }
 }
 
@@ -351,36 +297,53 @@ enum End {
     TooMuch,
 }
 
-struct Reader<'a> {
-    ask: &'a Ask,
-    gathering: Option<Gathering>,
-    lines: String,
-    rows: usize,
+struct Reader {
+    limit: usize,
+    found: Found,
     end: End,
     begun: Instant,
 }
 
-impl Reader<'_> {
+impl Reader {
     const fn stop(&mut self, end: End) -> ControlFlow<()> {
         self.end = end;
         ControlFlow::Break(())
     }
 }
 
-impl Listener for Reader<'_> {
+impl Listener for Reader {
+    fn counted(&mut self, kinds: &BTreeMap<String, u64>) -> ControlFlow<()> {
+        match &mut self.found {
+            Found::Stats(stats) => {
+                stats.add(kinds);
+                ControlFlow::Break(())
+            }
+            Found::Records(_) | Found::Report(_) => ControlFlow::Continue(()),
+        }
+    }
+
     fn record(&mut self, record: &Value, line: &str) -> ControlFlow<()> {
-        if let Some(gathering) = &mut self.gathering {
-            gathering.take(record);
-            let full = gathering.len() > GATHERED;
-            return if full { self.stop(End::TooMuch) } else { ControlFlow::Continue(()) };
-        }
-        if self.rows == self.ask.limit || self.lines.len() > ANSWER_BYTES {
-            return self.stop(End::More);
-        }
-        self.lines.push_str(line);
-        self.lines.push('\n');
-        self.rows += 1;
-        ControlFlow::Continue(())
+        let end = match &mut self.found {
+            Found::Records(lines)
+                if lines.rows == self.limit || lines.text.len() > ANSWER_BYTES =>
+            {
+                Some(End::More)
+            }
+            Found::Records(lines) => {
+                let line = lines.format.write(record, line);
+                lines.push(&line);
+                None
+            }
+            Found::Stats(stats) => {
+                stats.take(record);
+                None
+            }
+            Found::Report(gathering) => {
+                gathering.take(record);
+                (gathering.len() > GATHERED).then_some(End::TooMuch)
+            }
+        };
+        end.map_or(ControlFlow::Continue(()), |end| self.stop(end))
     }
 
     fn progress(&mut self, effort: Effort) -> ControlFlow<()> {
@@ -389,65 +352,16 @@ impl Listener for Reader<'_> {
     }
 }
 
-/// Rows that one question may ask for; a record is 8 KiB at most, and some 600 bytes mostly.
-pub const LIMIT: usize = 10_000;
-const USUAL_LIMIT: usize = 1_000;
 /// Two seconds of reading, or several with little to skip.
 const READ_BYTES: u64 = 512 << 20;
 /// Records that are given at once; who wants more exports them.
 const ANSWER_BYTES: usize = 16 << 20;
 /// A question that finds nothing may look into thousands of indexes.
 const LONGEST: Duration = Duration::from_secs(30);
-/// Principals or rules of one question.
-const LIST: usize = 200;
 /// Policies that wait for a disk that takes them.
 const UNKEPT_POLICIES: usize = 15;
 /// Rows of a report that are kept in memory while it is gathered.
 const GATHERED: usize = 100_000;
-/// A value in the record of a question.
-const TOLD_BYTES: usize = 300;
-const LIST_BYTES: usize = 2_000;
-/// A parameter's name in an answer.
-const NAME_BYTES: usize = 40;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_question_is_read_whole_or_refused_with_what_to_write() {
-        let read =
-            |query: &str| Ask::parse(query, SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 31));
-        let ask = read("question=holders&module=corp.example%2Fa&version=v1.0.0&from=30d&limit=7")
-            .unwrap();
-        assert_eq!((ask.question, ask.limit), (Some(Question::Holders), 7));
-        let told: Vec<_> = ask.told().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(told, ["question", "module", "version", "from", "limit"]);
-        for (query, says) in [
-            ("", "since when"),
-            ("from=soon", "from cannot be read"),
-            ("from=1d&colour=red", "no parameter colour: ask with question, list, limit, actor"),
-            ("from=1d&from=2d", "from stands twice"),
-            ("from=1d&limit=0", "from 1 to 10000"),
-            ("from=1d&limit=10001", "from 1 to 10000"),
-            ("from=1d&limit=ten", "from 1 to 10000"),
-            ("from=1d&question=why", "records, downloads, denials"),
-            ("from=1d&question=leavers", "needs a list"),
-            ("from=1d&event=", "it is empty"),
-            ("from=1d&question=gaps&question=gaps", "question stands twice"),
-        ] {
-            let refused = read(query).unwrap_err();
-            assert_eq!(refused.kind(), Kind::Malformed);
-            assert!(refused.public().contains(says), "{query}: {}", refused.public());
-        }
-    }
-
-    #[test]
-    fn one_question_is_answered_at_a_time() {
-        let desk = Desk::new(Vec::new(), "gw".to_owned());
-        let turn = desk.turn().unwrap();
-        assert!(matches!(desk.turn(), Err(Unanswered::Busy)));
-        drop(turn);
-        assert!(desk.turn().is_ok());
-    }
-}
+mod tests;

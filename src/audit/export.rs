@@ -20,6 +20,27 @@ pub enum Format {
 }
 
 impl Format {
+    /// Every format.
+    pub const ALL: [Self; 4] = [Self::Jsonl, Self::Csv, Self::Ecs, Self::Ocsf];
+
+    /// Its word.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Jsonl => "jsonl",
+            Self::Csv => "csv",
+            Self::Ecs => "ecs",
+            Self::Ocsf => "ocsf",
+        }
+    }
+
+    /// Its media type (RFC 4180 for CSV; JSON lines have none that is registered).
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Csv => "text/csv; charset=utf-8; header=present",
+            Self::Jsonl | Self::Ecs | Self::Ocsf => "application/x-ndjson",
+        }
+    }
+
     /// What stands before the first record.
     pub fn header(self) -> Option<String> {
         (self == Self::Csv).then(|| COLUMNS.map(|(name, _)| name).join(","))

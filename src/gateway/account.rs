@@ -16,8 +16,8 @@ use crate::audit::act::Act;
 use crate::audit::event;
 use crate::audit::event::Event;
 use crate::audit::event::Phase;
-use crate::audit::name as audit;
 use crate::audit::name::Name;
+use crate::audit::name::Outcome as AuditOutcome;
 use crate::clock::Clock;
 use crate::clock::rfc3339_micros;
 use crate::config::telemetry::AccessLog;
@@ -250,7 +250,7 @@ impl Accounts {
                 ("why", refused.to_string()),
             ]
             .into(),
-            ..Event::bare(time, Name::RequestRejected, id, audit::Outcome::Rejected)
+            ..Event::bare(time, Name::RequestRejected, id, AuditOutcome::Rejected)
         });
     }
 

@@ -21,6 +21,7 @@ use crate::goproxy::request::Own;
 use crate::goproxy::request::Request;
 use crate::head::Head;
 use crate::policy::decision::Right;
+use crate::telemetry::record::Errand;
 use crate::telemetry::record::Record;
 use crate::telemetry::trace::Stage;
 
@@ -28,11 +29,25 @@ impl Gateway {
     /// Answers a question to the audit from somebody who may `audit.read`, whatever happens, and accounts for it.
     ///
     /// Cancel safety: dropping the future lets a read that has begun come to its end.
-    pub async fn ask_audit(&self, head: &Head) -> Admitted {
+    pub async fn query_audit(&self, head: &Head) -> Admitted {
+        self.ask_audit(Errand::Query, head).await
+    }
+
+    /// Gives records, in other people's words, to somebody who may `audit.export`; likewise.
+    ///
+    /// Cancel safety: dropping the future lets a read that has begun come to its end.
+    pub async fn export_audit(&self, head: &Head) -> Admitted {
+        self.ask_audit(Errand::Export, head).await
+    }
+
+    async fn ask_audit(&self, errand: Errand, head: &Head) -> Admitted {
         let record = self.telemetry.begin(head);
         let pending = self.accounts.pending(&record);
-        record.note(|facts| facts.endpoint = Some(Endpoint::Admin));
-        let reply = match self.audit_answer(head, &record).await {
+        record.note(|facts| {
+            facts.endpoint = Some(Endpoint::Admin);
+            facts.errand = errand;
+        });
+        let reply = match self.audit_answer(errand, head, &record).await {
             Ok(reply) => reply,
             Err(fault) => Reply::fault(&fault, None, &record),
         };
@@ -74,15 +89,23 @@ impl Gateway {
         self.accounts.administer(act.with("from", from.unwrap_or_default()));
     }
 
-    async fn audit_answer(&self, head: &Head, record: &Record) -> Result<Reply, Error> {
+    async fn audit_answer(
+        &self,
+        errand: Errand,
+        head: &Head,
+        record: &Record,
+    ) -> Result<Reply, Error> {
+        let (own, right) = match errand {
+            Errand::Query => (Own::Audit, Right::AuditRead),
+            Errand::Export => (Own::AuditExport, Right::AuditExport),
+        };
         let caller = record.stage(Stage::Identify, self.recognise(head, record)).await?;
         record.step(Stage::Authorize, || {
-            let request = Request::Own(Own::Audit);
-            Ok::<_, Error>(self.authorize(caller, request, head)?.operates(Right::AuditRead)?)
+            Ok::<_, Error>(self.authorize(caller, Request::Own(own), head)?.operates(right)?)
         })?;
         let query = head.query.as_deref().unwrap_or_default();
-        let ask =
-            record.step(Stage::Parse, || Ok::<_, Error>(Ask::parse(query, self.clock.now())?))?;
+        let ask = record
+            .step(Stage::Parse, || Ok::<_, Error>(Ask::parse(errand, query, self.clock.now())?))?;
         let ask = ask.about(|| self.policy.rule_ids());
         let answer = record.stage(Stage::Fetch, async {
             let desk = self.desk.clone();
@@ -90,7 +113,7 @@ impl Gateway {
             Ok::<_, Error>(self.tasks.block("audit query", move || turn.answer(&ask)).await??)
         });
         let answer = answer.await?;
-        let page = Page { media_type: "application/x-ndjson", text: answer.lines };
+        let page = Page { media_type: answer.media_type, text: answer.lines };
         let mut reply = Reply::page(page, record);
         if answer.more {
             reply.headers.push(("modgate-more", "yes".to_owned()));

@@ -53,7 +53,7 @@ impl Own {
             Request::Own(request::Own::Whoami) => whoami(permit),
             Request::Own(request::Own::Env) => plain(self.env()),
             Request::Own(request::Own::Why) => why(permit, head, policy)?,
-            Request::Own(request::Own::Audit) => {
+            Request::Own(request::Own::Audit | request::Own::AuditExport) => {
                 return Err(Error::Defect("a question to the audit"));
             }
         };

@@ -160,6 +160,8 @@ pub enum Own {
     Env,
     /// `/audit/query` of the operations listener; no path of a module listener leads there.
     Audit,
+    /// `/audit/export`, likewise.
+    AuditExport,
 }
 
 impl Request {
@@ -204,7 +206,7 @@ impl Request {
                 SumdbAsk::Lookup { .. } => Endpoint::SumdbLookup,
                 SumdbAsk::Tile(_) => Endpoint::SumdbTile,
             },
-            Self::Own(Own::Audit) => Endpoint::Admin,
+            Self::Own(Own::Audit | Own::AuditExport) => Endpoint::Admin,
             Self::Own(Own::Whoami | Own::Why | Own::Env) => Endpoint::Own,
             Self::Root => Endpoint::Root,
         }

@@ -344,6 +344,7 @@ impl Refusal {
                 None => asked.database.to_string(),
             },
             Request::Own(Own::Audit) => "audit.read on @gateway".to_owned(),
+            Request::Own(Own::AuditExport) => "audit.export on @gateway".to_owned(),
             Request::Own(_) | Request::Root => "this page".to_owned(),
         }
     }

@@ -23,8 +23,8 @@ use crate::telemetry::page::Format;
 
 /// Listens until told to stop: `/metrics` (`OpenMetrics` for whoever asks for it, else Prometheus text), `/livez`,
 /// `/readyz`, and POST `/policy/reload`, which looks at the policy's files at once: it takes what lies there, and
-/// nothing from the caller. `/audit/query` alone needs credentials, and the right `audit.read`; it is
-/// plain HTTP, so credentials are as safe as the way to it.
+/// nothing from the caller. `/audit/query` and `/audit/export` alone need credentials, and the rights `audit.read` and
+/// `audit.export`; it is plain HTTP, so credentials are as safe as the way to it.
 pub fn listen(listener: TcpListener, shared: &Shared) -> io::Result<Server> {
     let gateway = web::Data::from(Arc::clone(&shared.gateway));
     let shared = web::Data::new(shared.clone());
@@ -36,7 +36,8 @@ pub fn listen(listener: TcpListener, shared: &Shared) -> io::Result<Server> {
             .route("/livez", web::get().to(live))
             .route("/readyz", web::get().to(ready))
             .route("/policy/reload", web::post().to(reload))
-            .route("/audit/query", web::get().to(routes::ask_audit))
+            .route("/audit/query", web::get().to(routes::query_audit))
+            .route("/audit/export", web::get().to(routes::export_audit))
     });
     let server = server.workers(1).client_request_timeout(HEAD_COMPLETE);
     Ok(server.disable_signals().shutdown_timeout(1).listen(listener)?.run())

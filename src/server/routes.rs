@@ -39,18 +39,32 @@ pub async fn answer(request: HttpRequest, shared: web::Data<Shared>) -> HttpResp
 }
 
 /// A question to the audit, on the operations listener.
-pub async fn ask_audit(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
+pub async fn query_audit(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
+    let head = ops_head(&request, &shared);
+    let admitted = match framing(&request) {
+        Ok(()) => shared.gateway.query_audit(&head).await,
+        Err(refused) => shared.gateway.refuse(&head, refused).await,
+    };
+    response(admitted, head.method, &shared)
+}
+
+/// Records of the audit to take away, on the operations listener.
+pub async fn export_audit(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
+    let head = ops_head(&request, &shared);
+    let admitted = match framing(&request) {
+        Ok(()) => shared.gateway.export_audit(&head).await,
+        Err(refused) => shared.gateway.refuse(&head, refused).await,
+    };
+    response(admitted, head.method, &shared)
+}
+
+fn ops_head(request: &HttpRequest, shared: &Shared) -> Head {
     let peer = request.peer_addr().map(|address| Peer {
         address,
         transport: Transport::Plain,
         certificate: None,
     });
-    let head = head(&request, peer, shared.gateway.now());
-    let admitted = match framing(&request) {
-        Ok(()) => shared.gateway.ask_audit(&head).await,
-        Err(refused) => shared.gateway.refuse(&head, refused).await,
-    };
-    response(admitted, head.method, &shared)
+    head(request, peer, shared.gateway.now())
 }
 
 /// The rules that keep two readers of one head from reading two requests.

@@ -38,6 +38,16 @@ use crate::telemetry::trace::late::Late;
 use crate::telemetry::trace::late::Passage;
 use crate::telemetry::trace::late::Times;
 
+/// What an operator came to the audit for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Errand {
+    /// To look.
+    #[default]
+    Query,
+    /// To take records away.
+    Export,
+}
+
 /// What was learnt about a request, however far it got. Absent means the stage was not reached.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
@@ -95,6 +105,8 @@ pub struct Facts {
     pub h1: Option<String>,
     /// The SHA-256 of the body.
     pub sha256: Option<String>,
+    /// What an operator came to the audit for.
+    pub errand: Errand,
     /// What an operator asked for, and how much was found: named texts for the audit.
     pub asked: Vec<(&'static str, String)>,
     /// The class of the fault that ended the journey.

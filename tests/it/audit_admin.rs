@@ -22,7 +22,9 @@ const RULES: &str = "# owner: #go-help\n\
     p, read, any:authenticated, example.com, *, read, allow\n\
     p, inner, role:developers, inner.example, *, read, allow\n\
     # reason: auditors look, and take nothing away\n\
-    p, look, group:token:auditors, @gateway, *, audit.read, allow\n";
+    p, look, group:token:auditors, @gateway, *, audit.read, allow\n\
+    # reason: the collector takes everything away, and asks nothing\n\
+    p, take, group:token:collectors, @gateway, *, audit.export, allow\n";
 const ASK: &str = "/audit/query";
 
 struct World {
@@ -68,12 +70,17 @@ impl World {
 
     /// What `modgate audit query` says to the same.
     fn command(&self, arguments: &[&str]) -> Vec<Value> {
+        lines(&self.run(&[&["audit", "query", "--json"], arguments].concat()))
+    }
+
+    /// What a command beside the gateway prints.
+    fn run(&self, arguments: &[&str]) -> String {
         let directory = self.gateway.state();
         let mut command = modgate();
-        command.current_dir(directory.parent().unwrap()).args(["audit", "query", "--json"]);
-        let output = command.args(arguments).output().unwrap();
+        command.current_dir(directory.parent().unwrap()).args(arguments);
+        let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        lines(&String::from_utf8(output.stdout).unwrap())
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Records of questions, in order.
@@ -134,7 +141,56 @@ fn every_question_has_the_same_answer_as_on_the_command_line() {
     let unused = lines(&world.ask(&format!("question=unused&{range}")).text());
     assert_eq!(unused, world.command(&["unused", "--from", &before, "--to", &now]));
     let never = unused.iter().filter(|row| row["count"] == "0").map(|row| row["rule"].clone());
-    assert_eq!(never.collect::<Vec<_>>(), ["look"], "the policy in force knows it");
+    assert_eq!(never.collect::<Vec<_>>(), ["look", "take"], "the policy in force knows it");
+    let stats = lines(&world.ask(&format!("question=stats&{range}")).text());
+    let arguments = ["audit", "stats", "--json", "--from", &before, "--to", &now];
+    assert_eq!(stats, lines(&world.run(&arguments)));
+    assert!(stats.iter().any(|row| row["event"] == "module.zip" && row["records"] == "3"));
+}
+
+#[test]
+fn an_export_is_for_whoever_may_take_away_and_is_recorded_as_one() {
+    let world = world("");
+    assert_eq!(world.gateway.client().get("/example.com/lib/@v/v1.0.0.zip").status, 200);
+    world.gateway.audited(1, "the zip", |event| event["event"] == "module.zip");
+    // what is taken ends before whatever this test does next
+    let now = rfc3339_micros(SystemClock.now());
+    let collector = world.gateway.issue("carl", &["collectors"]);
+    let take = |query: &str| world.gateway.ops_as(&collector, &format!("/audit/export?{query}"));
+    let before = rfc3339_micros(SystemClock.now() - Duration::from_hours(24));
+    for (format, media_type) in [
+        ("jsonl", "application/x-ndjson"),
+        ("csv", "text/csv; charset=utf-8; header=present"),
+        ("ecs", "application/x-ndjson"),
+        ("ocsf", "application/x-ndjson"),
+    ] {
+        let taken = take(&format!("format={format}&from={before}&to={now}"));
+        assert_eq!((taken.status, taken.header("content-type").as_str()), (200, media_type));
+        let arguments = ["audit", "export", "--format", format, "--from", &before, "--to", &now];
+        assert_eq!(taken.text(), world.run(&arguments), "{format}");
+        assert!(taken.text().contains("module.zip"));
+    }
+    let part = take("from=1d&event=module.zip&limit=1&format=csv");
+    assert_eq!((part.text().lines().count(), part.header("modgate-more").as_str()), (2, ""));
+    // to look and to take away are two rights
+    assert_eq!(world.gateway.ops_as(&collector, "/audit/query?from=1d").status, 403);
+    let refused = world.gateway.ops_as(&world.auditor, "/audit/export?from=1d");
+    assert_eq!(refused.status, 403);
+    assert!(refused.text().contains("audit.export on @gateway"), "{}", refused.text());
+    let records = world.gateway.records();
+    let of = |phase: &str, actor: &str| {
+        let is_it = |record: &&Value| {
+            record["event"] == "audit.export"
+                && record["phase"] == phase
+                && record["actor"]["id"] == actor
+        };
+        records.iter().filter(is_it).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (of("decided", "user:token:carl").len(), of("refused", "user:token:ada").len()),
+        (5, 1)
+    );
+    assert_eq!(of("decided", "user:token:carl")[1]["detail"]["question"], "csv");
 }
 
 #[test]

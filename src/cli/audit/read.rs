@@ -22,12 +22,12 @@ use crate::audit::query;
 use crate::audit::query::Effort;
 use crate::audit::query::Indexes;
 use crate::audit::query::Listener;
-use crate::audit::query::text;
 use crate::audit::report::Gathering;
 use crate::audit::report::Question;
 use crate::audit::report::RECORDS;
 use crate::audit::report::Table;
 use crate::audit::slip::Deed;
+use crate::audit::stats;
 use crate::cli::Failure;
 use crate::cli::audit::places::Places;
 use crate::cli::audit::places::Progress;
@@ -246,34 +246,25 @@ impl Stats {
         let deed =
             Deed { name: Name::AuditRead, command: "audit stats", asked: self.wanted.told() };
         let (_, directories) = self.places.find(environment, &deed)?;
-        let mut count = Count { counts: BTreeMap::new(), progress: Progress::new() };
+        let mut count = Count { stats: stats::Stats::default(), progress: Progress::new() };
         query::scan(&directories, &self.wanted.0, Indexes::Make, &mut count)?;
-        let rows = count
-            .counts
-            .into_iter()
-            .map(|((event, outcome), number)| vec![event, outcome, number.to_string()]);
-        print(&Table { columns: &["event", "outcome", "records"], rows: rows.collect() }, self.json)
+        print(&count.stats.table(), self.json)
     }
 }
 
 struct Count {
-    counts: BTreeMap<(String, String), u64>,
+    stats: stats::Stats,
     progress: Progress,
 }
 
 impl Listener for Count {
     fn counted(&mut self, kinds: &BTreeMap<String, u64>) -> ControlFlow<()> {
-        for (kind, number) in kinds {
-            let (event, outcome) = kind.split_once(' ').unwrap_or((kind, ""));
-            let or_dash = |text: &str| if text.is_empty() { "-" } else { text }.to_owned();
-            *self.counts.entry((or_dash(event), or_dash(outcome))).or_default() += number;
-        }
+        self.stats.add(kinds);
         ControlFlow::Break(())
     }
 
     fn record(&mut self, record: &Value, _line: &str) -> ControlFlow<()> {
-        let at = |path: &str| text(record, path).unwrap_or("-").to_owned();
-        *self.counts.entry((at("/event"), at("/outcome"))).or_default() += 1;
+        self.stats.take(record);
         ControlFlow::Continue(())
     }
 

@@ -10,8 +10,8 @@ use crate::audit::event;
 use crate::audit::event::Event;
 use crate::audit::event::Phase;
 use crate::audit::event::Spoken;
-use crate::audit::name as audit;
 use crate::audit::name::Name;
+use crate::audit::name::Outcome as AuditOutcome;
 use crate::clock::rfc3339_micros;
 use crate::config::telemetry::AccessLog;
 use crate::config::telemetry::LogFormat;
@@ -28,6 +28,7 @@ use crate::telemetry::labels::Label;
 use crate::telemetry::labels::Outcome;
 use crate::telemetry::labels::policy::Memory;
 use crate::telemetry::product::Served;
+use crate::telemetry::record::Errand;
 use crate::telemetry::record::Facts;
 use crate::telemetry::record::Record;
 use crate::telemetry::record::Tried;
@@ -120,7 +121,10 @@ impl Account {
         let recognised = self.facts.auth_result == Some(AuthResult::Success);
         if self.endpoint() == Endpoint::Admin && recognised {
             // whatever came of it: who tries to read the audit is found by one name
-            return Name::AuditRead;
+            return match self.facts.errand {
+                Errand::Query => Name::AuditRead,
+                Errand::Export => Name::AuditExport,
+            };
         }
         match (self.facts.decision, self.facts.fault) {
             (Some((Decision::Deny | Decision::Error, _)), _) => return Name::AuthzDeny,
@@ -157,27 +161,27 @@ impl Account {
         }
     }
 
-    fn outcome(&self) -> audit::Outcome {
+    fn outcome(&self) -> AuditOutcome {
         if let Some((Decision::Absent, _)) = self.facts.decision {
-            return audit::Outcome::Ancestor;
+            return AuditOutcome::Ancestor;
         }
         match self.facts.fault {
             // nothing was given, whatever might have been
-            None if self.code == Code::ClientClosed => audit::Outcome::Failed,
-            None if self.outcome == Outcome::BodyError => audit::Outcome::Failed,
-            None => audit::Outcome::Allowed,
-            Some(Kind::Malformed) => audit::Outcome::Rejected,
-            Some(Kind::Unauthenticated) => audit::Outcome::Unauthenticated,
-            Some(Kind::Denied) => audit::Outcome::Denied,
-            Some(Kind::NotFound | Kind::Gone) => audit::Outcome::NotFound,
-            Some(Kind::Throttled) => audit::Outcome::Throttled,
+            None if self.code == Code::ClientClosed => AuditOutcome::Failed,
+            None if self.outcome == Outcome::BodyError => AuditOutcome::Failed,
+            None => AuditOutcome::Allowed,
+            Some(Kind::Malformed) => AuditOutcome::Rejected,
+            Some(Kind::Unauthenticated) => AuditOutcome::Unauthenticated,
+            Some(Kind::Denied) => AuditOutcome::Denied,
+            Some(Kind::NotFound | Kind::Gone) => AuditOutcome::NotFound,
+            Some(Kind::Throttled) => AuditOutcome::Throttled,
             Some(
                 Kind::Unavailable
                 | Kind::Upstream
                 | Kind::Timeout
                 | Kind::Integrity
                 | Kind::Internal,
-            ) => audit::Outcome::Failed,
+            ) => AuditOutcome::Failed,
         }
     }
 
@@ -274,7 +278,7 @@ impl Account {
         Event {
             actor: self.actor(),
             source: Some(self.source()),
-            ..Event::bare(time, name, record.id().to_string(), audit::Outcome::Allowed)
+            ..Event::bare(time, name, record.id().to_string(), AuditOutcome::Allowed)
         }
     }
 
