@@ -146,7 +146,8 @@ impl Event {
             actor.groups.truncate(GROUPS / 4);
             actor.roles.truncate(GROUPS / 4);
             actor.groups.iter_mut().chain(&mut actor.roles).for_each(short);
-            actor.detail.iter_mut().for_each(short);
+            let token = actor.token.iter_mut().flat_map(|token| [&mut token.iss, &mut token.kid]);
+            token.flatten().chain(&mut actor.detail).for_each(short);
         }
         if let Some(resource) = &mut self.resource {
             let texts = [&mut resource.module, &mut resource.version, &mut resource.path];
@@ -228,12 +229,47 @@ pub struct Actor {
     /// The roles that the policy made of them, 32 at most once it is written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// Token name, expiry, issuer; or why the proof was refused. Never a secret.
+    /// Seconds since the proof was made: since a directory was asked, or a token was issued.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_age_s: Option<u64>,
+    /// Whether the proof should have been made again, and nobody could be asked.
+    #[serde(skip_serializing_if = "is_false")]
+    pub stale: bool,
+    /// The token that was the proof.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
+    /// The certificate that was the proof.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert: Option<Cert>,
+    /// Expiry, issuer; or why the proof was refused. Never a secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// Whose name it is.
     #[serde(skip)]
     pub name: Spoken,
+}
+
+/// Of a token what tells it apart.
+#[derive(Debug, Clone, Serialize)]
+pub struct Token {
+    /// Its issuer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iss: Option<String>,
+    /// The key that verified it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kid: Option<String>,
+    /// Its own name; a keyed hash once it is written.
+    #[serde(rename = "jti_h", skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+}
+
+/// Of a certificate what tells it apart.
+#[derive(Debug, Clone, Serialize)]
+pub struct Cert {
+    /// The name of it that stands for the principal.
+    pub san: String,
+    /// Its SHA-256, in hex.
+    pub sha256: String,
 }
 
 /// Whose name a record carries.
@@ -256,6 +292,10 @@ impl Actor {
             groups: Vec::new(),
             gset: None,
             roles: Vec::new(),
+            auth_age_s: None,
+            stale: false,
+            token: None,
+            cert: None,
             detail: None,
             name: Spoken::Known,
         }

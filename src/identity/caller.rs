@@ -11,6 +11,7 @@ use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
 use crate::telemetry::observed::Observed;
 use crate::telemetry::record::Facts;
+use crate::telemetry::record::Proof;
 
 /// A recognised caller. Only this station makes one:
 ///
@@ -31,6 +32,7 @@ pub struct Caller {
     groups: Vec<String>,
     method: AuthMethod,
     detail: String,
+    proof: Proof,
     limits: Vec<String>,
     known: Known,
     obtained: Vec<String>,
@@ -79,6 +81,7 @@ impl Caller {
             groups,
             method,
             detail,
+            proof: Proof::default(),
             limits: Vec::new(),
             obtained: Vec::new(),
             known: Known::default(),
@@ -90,6 +93,11 @@ impl Caller {
         Self { obtained, ..self }
     }
 
+    /// The same caller, with the pieces of their proof.
+    pub(in crate::identity) fn proved(self, proof: Proof) -> Self {
+        Self { proof, ..self }
+    }
+
     /// The same caller, good for modules below some prefixes only; without any, for all.
     pub(crate) fn limited(self, limits: Vec<String>) -> Self {
         Self { limits, ..self }
@@ -98,7 +106,8 @@ impl Caller {
     /// The same caller, who could not be judged again because nobody could be asked.
     pub(in crate::identity) fn stale(&self) -> Self {
         let detail = format!("{}, stale: no server could be asked", self.detail);
-        Self { detail, ..self.clone() }
+        let proof = Proof { stale: true, ..self.proof.clone() };
+        Self { detail, proof, ..self.clone() }
     }
 
     /// Nobody in particular.
@@ -176,6 +185,11 @@ impl Caller {
         self.method
     }
 
+    /// The pieces of the proof.
+    pub fn proof(&self) -> &Proof {
+        &self.proof
+    }
+
     /// More about the proof, such as a token's expiry; for `/-/whoami` and the audit.
     pub fn detail(&self) -> &str {
         &self.detail
@@ -188,6 +202,7 @@ impl Observed for Arc<Caller> {
         facts.groups.clone_from(&self.groups);
         facts.auth_method = Some(self.method);
         facts.auth_result = Some(AuthResult::Success);
+        facts.proof.clone_from(&self.proof);
         facts.auth_detail = Some(self.detail.clone()).filter(|detail| !detail.is_empty());
     }
 }

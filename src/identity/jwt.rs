@@ -43,6 +43,7 @@ use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
 use crate::telemetry::labels::identity::Held;
 use crate::telemetry::labels::identity::Recall;
+use crate::telemetry::record::Proof;
 
 /// One configured issuer and its keys.
 #[derive(Debug)]
@@ -150,7 +151,7 @@ impl Jwt {
         }
         let claims = verify(token, header.kid.as_deref(), &keys).map_err(refused)?;
         issuer.check(&claims, now).map_err(refused)?;
-        let caller = Arc::new(issuer.caller(&claims));
+        let caller = Arc::new(issuer.caller(&claims, header.kid));
         let until = claims.exp.min(now + VERIFIED_SECONDS);
         let set = Arc::downgrade(&keys);
         self.verified.insert(name, Verified { caller: Arc::clone(&caller), until, set, place });
@@ -239,7 +240,7 @@ impl Issuer {
         Ok(())
     }
 
-    fn caller(&self, claims: &Claims) -> Caller {
+    fn caller(&self, claims: &Claims, key: Option<String>) -> Caller {
         let realm = &self.settings.name;
         let principal = format!("user:oidc/{realm}:{}", encode_name(&claims.sub));
         let source = &self.settings.groups_claim;
@@ -259,13 +260,17 @@ impl Issuer {
                 (group, format!("claim {claim}"))
             })
             .unzip();
-        let id = claims.jti.as_deref().map(encode_name).unwrap_or_default();
-        let detail = format!(
-            "JWT {id} of {}, good until {}",
-            self.settings.issuer,
-            rfc3339_seconds(claims.exp)
-        );
-        Caller::recognised(principal, groups, AuthMethod::Jwt, detail).obtained(obtained)
+        let (issuer, until) = (&self.settings.issuer, rfc3339_seconds(claims.exp));
+        let detail = format!("JWT of {issuer}, good until {until}");
+        let proof = Proof {
+            since: claims.iat,
+            issuer: Some(self.settings.issuer.clone()),
+            key,
+            token: claims.jti.clone(),
+            ..Proof::default()
+        };
+        let caller = Caller::recognised(principal, groups, AuthMethod::Jwt, detail);
+        caller.obtained(obtained).proved(proof)
     }
 }
 

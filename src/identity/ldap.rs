@@ -37,6 +37,7 @@ use crate::breaker;
 use crate::breaker::Breaker;
 use crate::breaker::Condition;
 use crate::breaker::Verdict;
+use crate::clock::Clock as _;
 use crate::clock::SystemClock;
 use crate::config::ldap::Find;
 use crate::config::ldap::LdapDirectory;
@@ -69,6 +70,7 @@ use crate::telemetry::labels::AuthResult;
 use crate::telemetry::labels::LdapLogin;
 use crate::telemetry::labels::identity::Held;
 use crate::telemetry::labels::identity::Recall;
+use crate::telemetry::record::Proof;
 use crate::telemetry::record::Tried;
 
 /// Why a directory cannot be set up.
@@ -355,7 +357,8 @@ impl Directory {
             .unzip();
         let detail = format!("directory {realm}");
         let caller = Caller::recognised(principal, groups, AuthMethod::Ldap, detail);
-        Ok(Arc::new(caller.obtained(obtained)))
+        let proof = Proof { since: Some(SystemClock.unix_seconds()), ..Proof::default() };
+        Ok(Arc::new(caller.obtained(obtained).proved(proof)))
     }
 
     async fn ask(&self, server: &Server, user: &str, password: &str) -> Result<Said, Lost> {

@@ -9,6 +9,7 @@ use crate::identity::caller::Caller;
 use crate::identity::caller::encode_name;
 use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
+use crate::telemetry::record::Proof;
 
 /// Whose certificate it is.
 #[derive(Debug, Clone, Default)]
@@ -25,14 +26,10 @@ impl Certificates {
         &self,
         certificate: &Certificate,
     ) -> Result<Arc<Caller>, IdentityError> {
-        let mut mapped: Vec<&str> = self
-            .0
-            .iter()
-            .filter(|known| certificate.names.contains(&known.san))
-            .map(|known| known.name.as_str())
-            .collect();
-        mapped.dedup();
-        let [name] = mapped.as_slice() else {
+        let known = self.0.iter().filter(|known| certificate.names.contains(&known.san));
+        let mut mapped: Vec<_> = known.collect();
+        mapped.dedup_by_key(|known| &known.name);
+        let [CertificateName { name, san }] = mapped.as_slice() else {
             let (method, result) = (AuthMethod::Mtls, AuthResult::BadCredentials);
             let said = certificate.names.join(" ");
             let detail = format!(
@@ -43,7 +40,12 @@ impl Certificates {
         };
         let principal = format!("user:mtls:{}", encode_name(name));
         let detail = format!("certificate {}", certificate.sha256);
-        Ok(Arc::new(Caller::recognised(principal, Vec::new(), AuthMethod::Mtls, detail)))
+        let proof = Proof {
+            certificate: Some((certificate.sha256.clone(), san.clone())),
+            ..Proof::default()
+        };
+        let caller = Caller::recognised(principal, Vec::new(), AuthMethod::Mtls, detail);
+        Ok(Arc::new(caller.proved(proof)))
     }
 }
 

@@ -34,7 +34,7 @@ impl Default for Sessions {
 impl Sessions {
     /// Whether one begins now; it goes on for an hour. Of requests that arrive together with one proof, one begins it.
     pub(in crate::identity) fn begins(&self, caller: &Caller, source: IpAddr) -> bool {
-        let proof = (caller.principal(), caller.detail(), source);
+        let proof = (caller.principal(), caller.detail(), &caller.proof().token, source);
         let (key, now) = (self.hashing.hash_one(proof), Instant::now());
         let goes_on = |begun: Instant| now.saturating_duration_since(begun) < SESSION;
         // nearly every request ends here, and waits for nobody who writes

@@ -40,6 +40,7 @@ use crate::telemetry::happening::Happening;
 use crate::telemetry::happening::What;
 use crate::telemetry::labels::AuthMethod;
 use crate::telemetry::labels::AuthResult;
+use crate::telemetry::record::Proof;
 
 /// One issued token, as the file keeps it. The secret itself is nowhere.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -341,7 +342,8 @@ fn caller(issued: &Issued) -> Caller {
     let detail = format!("gateway token, good until {}", rfc3339_seconds(issued.expires));
     let obtained = vec!["issued with the token".to_owned(); issued.groups.len()];
     let caller = Caller::recognised(principal, groups, AuthMethod::Token, detail);
-    caller.obtained(obtained).limited(issued.modules.clone())
+    let proof = Proof { since: Some(issued.created), ..Proof::default() };
+    caller.obtained(obtained).proved(proof).limited(issued.modules.clone())
 }
 
 fn load(file: &TokenFile) -> Known {

@@ -38,6 +38,23 @@ use crate::telemetry::trace::late::Late;
 use crate::telemetry::trace::late::Passage;
 use crate::telemetry::trace::late::Times;
 
+/// The pieces of a good proof of identity, as far as it has any; never a secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// When it was made, in seconds since 1970: when a directory was asked, or a token was issued.
+    pub since: Option<u64>,
+    /// Whether it should have been made again, and nobody could be asked.
+    pub stale: bool,
+    /// Who issued a token (RFC 7519, iss).
+    pub issuer: Option<String>,
+    /// The key that verified it (RFC 7515, kid).
+    pub key: Option<String>,
+    /// The token's own name (RFC 7519, jti).
+    pub token: Option<String>,
+    /// The SHA-256 of a client certificate, in hex, and the name of it that was mapped.
+    pub certificate: Option<(String, String)>,
+}
+
 /// What an operator came to the audit for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Errand {
@@ -63,6 +80,8 @@ pub struct Facts {
     pub auth_result: Option<AuthResult>,
     /// More about the proof: token name, issuer and key id; never a secret.
     pub auth_detail: Option<String>,
+    /// The pieces of a good proof.
+    pub proof: Proof,
     /// Who they wanted to be, if the proof was refused.
     pub tried: Option<Tried>,
     /// Whether this proof was good from this source for the first time in an hour.

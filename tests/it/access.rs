@@ -137,7 +137,8 @@ fn a_jwt_of_a_configured_issuer_is_good_as_bearer_and_as_the_password_of_jwt() {
     let signed = |life: u64| {
         let head = json!({ "alg": "EdDSA", "kid": "k", "typ": "JWT" });
         let claims = json!({ "iss": "https://idp.example", "aud": "modgate", "sub": "alice",
-                             "iat": now - 100, "exp": now - 100 + life, "groups": ["go-dev"] });
+                             "iat": now - 100, "exp": now - 100 + life, "groups": ["go-dev"],
+                             "jti": "token-7" });
         let encoded = |part: serde_json::Value| URL_SAFE_NO_PAD.encode(part.to_string());
         let signed = format!("{}.{}", encoded(head), encoded(claims));
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes())))
@@ -152,6 +153,18 @@ fn a_jwt_of_a_configured_issuer_is_good_as_bearer_and_as_the_password_of_jwt() {
     let refused =
         gateway.audited(1, "the expired token", |event| event["actor"]["result"] == "expired");
     assert_eq!(refused[0]["event"], "auth.failure");
+    // a record says what the proof was, and of the token's name only its hash
+    let alice = |event: &serde_json::Value| event["actor"]["id"] == "user:oidc/corp:alice";
+    let actor = gateway.audited(2, "alice", alice)[0]["actor"].clone();
+    let hash = modgate()
+        .current_dir(gateway.state().parent().unwrap())
+        .args(["audit", "hash", "token-7"])
+        .output()
+        .unwrap();
+    let hash = String::from_utf8(hash.stdout).unwrap();
+    let token = json!({ "iss": "https://idp.example", "kid": "k", "jti_h": hash.trim() });
+    assert_eq!(actor["token"], token);
+    assert!(actor["auth_age_s"].as_u64().unwrap() >= 100 && actor["stale"].is_null(), "{actor}");
 }
 
 #[test]

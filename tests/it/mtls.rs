@@ -46,6 +46,13 @@ fn a_mapped_name_is_a_caller_and_a_header_wins_over_it() {
                 .unwrap();
         assert_eq!(named["principal"], "user:token:dev");
     }
+    let records = gateway.audited(2, "both", |event| event["actor"]["auth"] == "mtls");
+    let certs: Vec<_> = records.iter().map(|event| &event["actor"]["cert"]).collect();
+    assert_eq!(certs[0]["san"], "uri:spiffe://corp.example/ci");
+    assert_eq!(
+        (certs[1]["san"].as_str(), certs[1]["sha256"].as_str().map(str::len)),
+        (Some("dns:builder.corp.example"), Some(64))
+    );
     // nobody needs one
     assert_eq!(gateway.client().get("/-/whoami").status, 200);
     assert_eq!(gateway.stranger().get("/-/whoami").status, 401);

@@ -232,7 +232,9 @@ static NETWORKS: Shape = Shape {
     concerns: |seen| seen.is("/actor/result", "success"),
     keys: |seen| {
         let network = Some(network(&seen.word("/source/ip")));
-        vec![(words(seen, &["/actor/id", "/actor/auth", "/actor/detail"]), network)]
+        let proof = ["/actor/token/jti_h", "/actor/cert/sha256", "/actor/detail"];
+        let proof = proof.iter().find_map(|path| seen.text(path)).unwrap_or("-").to_owned();
+        vec![([words(seen, &["/actor/id", "/actor/auth"]), vec![proof]].concat(), network)]
     },
     tells: |group, _| group.distinct.len() > 1,
     counted: |group, _| {

@@ -168,6 +168,9 @@ impl Log {
             if actor.name == Spoken::Typed || self.settings.config.pseudonymise {
                 actor.id = actor.id.as_deref().map(|id| self.parts.pseudonyms.of(id));
             }
+            if let Some(token) = &mut actor.token {
+                token.jti = token.jti.as_deref().map(|jti| self.parts.pseudonyms.of(jti));
+            }
         }
         let marked = self.marks.mark(&event, now);
         self.push(event, &marked);

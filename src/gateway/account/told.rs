@@ -1,6 +1,7 @@
 //! One closed record, told four ways: metrics, the trace's root span, the audit event, the access line.
 
 use std::time::Duration;
+use std::time::SystemTime;
 
 use serde_json::json;
 
@@ -30,6 +31,7 @@ use crate::telemetry::labels::policy::Memory;
 use crate::telemetry::product::Served;
 use crate::telemetry::record::Errand;
 use crate::telemetry::record::Facts;
+use crate::telemetry::record::Proof;
 use crate::telemetry::record::Record;
 use crate::telemetry::record::Tried;
 use crate::telemetry::trace::Closed;
@@ -257,7 +259,7 @@ impl Account {
     }
 
     fn actor(&self) -> Option<event::Actor> {
-        let facts = &self.facts;
+        let (record, facts) = (&self.record, &self.facts);
         let method = facts.auth_method?;
         let (tried, name) = spoken(facts.tried.clone());
         Some(event::Actor {
@@ -265,6 +267,13 @@ impl Account {
             kind: kind(method),
             groups: facts.groups.clone(),
             roles: facts.roles.clone(),
+            auth_age_s: facts
+                .proof
+                .since
+                .map(|since| seconds(record.received()).saturating_sub(since)),
+            stale: facts.proof.stale,
+            token: token(&facts.proof),
+            cert: facts.proof.certificate.clone().map(|(sha256, san)| event::Cert { san, sha256 }),
             detail: facts.auth_detail.clone(),
             name,
             ..event::Actor::of(method.text(), facts.auth_result?.text())
@@ -372,6 +381,18 @@ pub(in crate::gateway::account) fn spoken(tried: Option<Tried>) -> (Option<Strin
         Some(Tried::Known(principal)) => (Some(principal), Spoken::Known),
         Some(Tried::Typed(typed)) => (Some(typed), Spoken::Typed),
     }
+}
+
+/// Of a token what tells it apart, if it says anything of itself.
+fn token(proof: &Proof) -> Option<event::Token> {
+    let (iss, kid, jti) = (proof.issuer.clone(), proof.key.clone(), proof.token.clone());
+    let says = iss.is_some() || kid.is_some() || jti.is_some();
+    says.then_some(event::Token { iss, kid, jti })
+}
+
+/// Since 1970.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// What kind of proof stands behind a caller.
