@@ -26,7 +26,7 @@
 //! **How it fails.** One thread owns sequence, chain and segments ([`writer`]). It tries again each second and keeps what it
 //! has; nobody waits longer than a quarter of a second for it. A full disk gives back a reserve, so that what is under way is
 //! still written. A process that is killed loses at most what nobody was told is written. A thread for each directory ([`keeper`])
-//! compresses, indexes and removes closed segments.
+//! indexes closed segments, compresses them when agents that ship them have had an hour, and removes old ones.
 //!
 //! **Who else signs.** Whoever keeps copies, or other nodes ([`witness`]): they are told how the log grew from checkpoint to
 //! checkpoint, and sign what leads on from what they signed last.

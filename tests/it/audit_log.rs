@@ -274,7 +274,8 @@ fn twenty_kills_leave_a_log_that_verifies_with_a_declared_tail() {
 
 #[test]
 fn segments_rotate_under_load_are_packed_indexed_and_retired_with_a_record() {
-    let (_tree, _upstream, mut gateway) = world("max_segment = \"64 KiB\"\nkeep_days = 1\n");
+    let (_tree, _upstream, mut gateway) =
+        world("max_segment = \"64 KiB\"\nplain_for = \"0s\"\nkeep_days = 1\n");
     let client = gateway.client();
     for _ in 0..400 {
         assert_eq!(client.get("/example.com/lib/@v/list").status, 200);

@@ -37,6 +37,7 @@ pub(crate) fn settings(directory: &Path) -> Settings {
         max_segment: 256 << 20,
         max_age: Duration::from_hours(1),
         packing: Packing::Leave,
+        plain_for: Duration::ZERO,
         keep_days: 400,
         hold: false,
         reserve: 4096,
@@ -96,7 +97,7 @@ pub(crate) fn write(settings: Settings, events: impl IntoIterator<Item = Event>)
     during(settings, |audit| record(audit, events));
 }
 
-fn record(audit: &Audit, events: impl IntoIterator<Item = Event>) {
+pub(crate) fn record(audit: &Audit, events: impl IntoIterator<Item = Event>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         for event in events {
