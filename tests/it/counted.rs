@@ -35,7 +35,7 @@ fn reads(gateway: &Gateway, expected: &[(&str, f64)]) {
 }
 
 /// How many observations of a histogram without labels lie above a bound: both from one page, for some tick on meanwhile.
-fn late(gateway: &Gateway, name: &str, bound: &str) -> f64 {
+pub(crate) fn late(gateway: &Gateway, name: &str, bound: &str) -> f64 {
     let page = gateway.metrics();
     let below = |bound: &str| -> f64 {
         let bucket = format!("{name}_bucket{{le=\"{bound}\"}}");
