@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::process::Output;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -48,7 +49,8 @@ fn text(output: &Output) -> String {
 /// Requests of every kind: allowed, refused in each way, hostile, not there, cut off.
 fn ask_everything(gateway: &Gateway) -> String {
     let team = gateway.stranger().bearer(&gateway.issue("pay", &["payments", "developers"]));
-    assert_eq!(team.get(PRIVATE).status, 200);
+    // a busy disk may be too slow for some
+    until("a private body comes", || team.get(PRIVATE).status == 200);
     assert_eq!(gateway.client().get(PRIVATE).status, 403);
     for path in [
         "/example.com/lib/@v/list",
@@ -255,7 +257,12 @@ fn twenty_kills_leave_a_log_that_verifies_with_a_declared_tail() {
                 })
             })
             .collect();
-        std::thread::park_timeout(std::time::Duration::from_millis(30 + n % 20 * 7));
+        if n % 4 == 0 {
+            // on a slow machine too some bodies come before the end
+            until("a private body comes", || client.get(PRIVATE).status == 200);
+            came += 1;
+        }
+        std::thread::park_timeout(Duration::from_millis(30 + n % 20 * 7));
         gateway = gateway.kill_and_restart(&upstream.url());
         came += asking.into_iter().map(|asking| asking.join().unwrap()).sum::<usize>();
     }
