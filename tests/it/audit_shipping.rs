@@ -21,6 +21,7 @@ use modgate::audit::writer::Settings;
 use modgate::config::audit::Packing;
 use serde_json::Value;
 
+use crate::support::authority::Authority;
 use crate::support::log::download;
 use crate::support::log::during;
 use crate::support::log::record;
@@ -120,14 +121,16 @@ fn configured(name: &str, directory: &Path, port: u16) -> std::path::PathBuf {
     let audit = directory.join("audit").display().to_string();
     let spool = directory.join("spool");
     std::fs::create_dir_all(&spool).unwrap();
-    for there in ["/var/lib/modgate/audit", "collector.example", "6514"] {
+    // the ports of RELP, and of syslog over plain TCP
+    let usual = if name == "rsyslog.conf" { "2514" } else { "601" };
+    for there in ["/var/lib/modgate/audit", "collector.example", usual] {
         assert!(text.contains(there), "{name} does not name {there}");
     }
     let text = text
         .replace("/var/lib/modgate/audit", &audit)
         .replace("/var/spool/rsyslog", &spool.display().to_string())
         .replace("collector.example", "127.0.0.1")
-        .replace("6514", &port.to_string());
+        .replace(usual, &port.to_string());
     let made = directory.join(name);
     std::fs::write(&made, text).unwrap();
     made
@@ -257,6 +260,36 @@ fn rsyslog_that_is_away_while_segments_are_closed_misses_nothing() {
         arrived("its rest and the next ones arrive");
         sender.stop();
     });
+    receiver.stop();
+}
+
+/// The lines that `rsyslog.conf` has about TLS, in force at both ends.
+#[test]
+fn rsyslog_ships_over_tls_as_its_configuration_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let (authority, port) = (Authority::make(directory.path()), port());
+    let (collecting, file) = collector(directory.path(), port);
+    let shipping = configured("rsyslog.conf", directory.path(), port);
+    let text = std::fs::read_to_string(&shipping).unwrap();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("#   "));
+    let tls = lines.fold(String::new(), |all, line| format!("{all} {line}"));
+    let tls = tls
+        .replace("/etc/rsyslog/ca.pem", &authority.ca.display().to_string())
+        .replace("/etc/rsyslog/gateway.pem", &authority.cert.display().to_string())
+        .replace("/etc/rsyslog/gateway.key", &authority.key.display().to_string())
+        .replace("127.0.0.1", "localhost");
+    assert!(tls.contains("permittedPeer=[\"localhost\"]"), "{tls}");
+    for (path, begin) in
+        [(&collecting, "input(type=\"imrelp\""), (&shipping, "action(type=\"omrelp\"")]
+    {
+        let text = std::fs::read_to_string(path).unwrap();
+        std::fs::write(path, text.replace(begin, &format!("{begin}{tls}"))).unwrap();
+    }
+    more(directory.path(), "a");
+    let receiver = rsyslog(directory.path(), &collecting, "receiver.pid");
+    let sender = rsyslog(directory.path(), &shipping, "sender.pid");
+    until("the records arrive", || written(directory.path()).is_subset(&collected(&file)));
+    sender.stop();
     receiver.stop();
 }
 
