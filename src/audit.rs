@@ -411,6 +411,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn best_effort_records_wait_for_nobody_and_are_the_first_to_go() {
+        let (mut audit, _queued) = stuck(10);
+        audit.rules.refusal = Mode::BestEffort;
+        audit.rules.private = (Mode::BestEffort, FailureMode::Closed);
+        for _ in 0..5 {
+            assert!(audit.record(Class::Refusal, event()).await.is_ok());
+        }
+        // half of the queue is for the others
+        assert!(audit.record(Class::Refusal, event()).await.is_ok());
+        assert_eq!(audit.losses.health.take_lost().map(|lost| lost.count), Some(1));
+        assert!(audit.decide(Class::Private, event()).await.is_err(), "closed stays closed");
+        assert_eq!(audit.waiting(), 5);
+        assert!(matches!(audit.reserve(Class::Public).await.unwrap().0, Held::Reserved(..)));
+    }
+
+    #[tokio::test]
     async fn under_pressure_public_answers_give_way_and_administrative_records_wait_for_better_times()
      {
         let (audit, _queued) = stuck(10);
