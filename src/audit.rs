@@ -4,9 +4,8 @@
 //! the record still says what it said?
 //!
 //! **Rule.** Every answered request has a record ([`event`]). The body of a private module leaves only after a record of
-//! the decision is written (`decided`); a second one (`done`) tells what was sent. A refusal is recorded before it is sent
-//! (of a malformed request: is in the queue by then);
-//! everything else once, at its end, in a place that was reserved before it began. Records are numbered without holes,
+//! the decision is written (`decided`), unless `private_mode` is best-effort; a second one (`done`) tells what was sent. A
+//! refusal is recorded before it is sent (of a malformed request: is in the queue by then); everything else once, at its end, in a place that was reserved before it began. Records are numbered without holes,
 //! [chained](chain), and the leaves of a tree whose signed root is a checkpoint ([`crate::tlog`]); one log per node goes
 //! on across restarts ([`recover`]). [`verify`] names the first record that was changed, removed, moved or added.
 //!
@@ -26,7 +25,7 @@
 //! **How it fails.** One thread owns sequence, chain and segments ([`writer`]). It tries again each second and keeps what it
 //! has; nobody waits longer than a quarter of a second for it. A full disk gives back a reserve, so that what is under way is
 //! still written. A process that is killed loses at most what nobody was told is written. A thread for each directory ([`keeper`])
-//! compresses, indexes and removes closed segments.
+//! indexes closed segments, compresses them when agents that ship them have had an hour, and removes old ones.
 //!
 //! **Who else signs.** Whoever keeps copies, or other nodes ([`witness`]): they are told how the log grew from checkpoint to
 //! checkpoint, and sign what leads on from what they signed last.
@@ -409,6 +408,22 @@ mod tests {
         assert!(
             queued.try_recv().is_ok() && queued.try_recv().is_ok() && queued.try_recv().is_err()
         );
+    }
+
+    #[tokio::test]
+    async fn best_effort_records_wait_for_nobody_and_are_the_first_to_go() {
+        let (mut audit, _queued) = stuck(10);
+        audit.rules.refusal = Mode::BestEffort;
+        audit.rules.private = (Mode::BestEffort, FailureMode::Closed);
+        for _ in 0..5 {
+            assert!(audit.record(Class::Refusal, event()).await.is_ok());
+        }
+        // half of the queue is for the others
+        assert!(audit.record(Class::Refusal, event()).await.is_ok());
+        assert_eq!(audit.losses.health.take_lost().map(|lost| lost.count), Some(1));
+        assert!(audit.decide(Class::Private, event()).await.is_err(), "closed stays closed");
+        assert_eq!(audit.waiting(), 5);
+        assert!(matches!(audit.reserve(Class::Public).await.unwrap().0, Held::Reserved(..)));
     }
 
     #[tokio::test]

@@ -1,7 +1,11 @@
 //! Who tidies up behind the writer: closed segments are indexed, compressed, and removed when they are old enough.
 //!
+//! Agents that ship the audit read plain files, so a closed segment stays one for a while (`plain_for`): an agent that is away for
+//! less goes on where it was. Since when a segment is closed its index tells, which is made then: the age of the records
+//! would not do, because a gateway that was switched off together with the agent closes its last segment when it starts.
+//!
 //! A removal is recorded first, with the digest of what goes; index and checkpoints stay, so the log can be verified across
-//! the hole. A failure is logged and tried again when the next segment is closed.
+//! the hole. A failure is logged and tried again at the next look: when a segment is closed, or one has stayed plain for long enough.
 
 use std::fs::File;
 use std::io;
@@ -10,6 +14,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 use std::time::SystemTime;
 
@@ -37,7 +42,7 @@ use crate::content::Sum;
 /// What a directory asks of its keeper, when it has begun a segment itself.
 #[derive(Debug, Clone, Copy)]
 pub enum Job {
-    /// Index and compress every segment before the one that begins with this record, and remove old ones.
+    /// Index every segment before the one that begins with this record, compress those for which it is time, and remove old ones.
     Tidy {
         /// The first record of the segment being written. By the time this is read another one may be, which begins later.
         before: u64,
@@ -55,29 +60,62 @@ pub(in crate::audit) struct Keeper {
 
 impl Keeper {
     pub(in crate::audit) fn run(self) {
-        while let Ok(Job::Tidy { before }) = self.work.recv() {
-            if let Err(error) = self.tidy(&self.directory, before) {
-                tracing::error!(%error, dir = %self.directory.display(), "closed audit segments could not be tidied");
+        let (mut closed_before, mut pause) = (0, LONGEST_PAUSE);
+        loop {
+            match self.work.recv_timeout(pause) {
+                Ok(Job::Tidy { before }) => closed_before = before,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
+            pause = self.tidy(&self.directory, closed_before).unwrap_or_else(|error| {
+                tracing::error!(%error, dir = %self.directory.display(), "closed audit segments could not be tidied");
+                LONGEST_PAUSE
+            });
         }
     }
 
-    /// One that cannot be tidied, such as a damaged one, keeps no other from it.
-    fn tidy(&self, directory: &Path, before: u64) -> io::Result<()> {
+    /// Tidies; gives the time after which the next segment has stayed plain for long enough. One that cannot be tidied, such
+    /// as a damaged one, keeps no other from it.
+    fn tidy(&self, directory: &Path, before: u64) -> io::Result<Duration> {
         let closed = segment::list(directory)?.into_iter().filter(|segment| {
             is_closed(segment, &self.settings.node, before) && segment.is_there()
         });
         // what is packed needs at most its index again, after an upgrade for instance, and can wait
         let (plain, packed): (Vec<_>, Vec<_>) =
             closed.partition(|segment| segment.plain().exists());
+        let mut pause = LONGEST_PAUSE;
         for segment in plain.iter().chain(&packed) {
-            let packing = self.settings.config.packing;
-            if let Err(error) = close(segment, packing).and_then(|()| self.retire(segment)) {
-                let segment = &segment.stem;
-                tracing::error!(%error, segment, "a closed audit segment could not be tidied");
+            let tidied = self.close_in_time(segment).and_then(|left| {
+                self.retire(segment)?;
+                Ok(left)
+            });
+            match tidied {
+                Ok(left) => pause = left.map_or(pause, |left| pause.min(left)),
+                Err(error) => {
+                    let segment = &segment.stem;
+                    tracing::error!(%error, segment, "a closed audit segment could not be tidied");
+                }
             }
         }
-        Ok(())
+        Ok(pause)
+    }
+
+    /// Gives a closed segment its index, and compresses it if it has stayed plain for long enough; the time left, if it has not.
+    fn close_in_time(&self, segment: &Segment) -> io::Result<Option<Duration>> {
+        let config = &self.settings.config;
+        let waits = config.packing == Packing::Compress && !config.plain_for.is_zero();
+        if waits && segment.plain().exists() {
+            close(segment, Packing::Leave)?;
+            let closed_at = std::fs::metadata(segment.index())?.modified()?;
+            // a clock that was set back makes it wait longer, and never shorter
+            let since = self.settings.clock.now().duration_since(closed_at).unwrap_or_default();
+            let left = config.plain_for.saturating_sub(since);
+            if !left.is_zero() {
+                return Ok(Some(left));
+            }
+        }
+        close(segment, config.packing)?;
+        Ok(None)
     }
 
     /// Removes a segment whose newest record is older than segments are kept.
@@ -177,6 +215,8 @@ pub fn digest(path: &Path) -> io::Result<Sum> {
     Ok(Sum::from(hash))
 }
 
+/// A look at least so often: what is too old goes although nothing is written.
+const LONGEST_PAUSE: Duration = Duration::from_hours(24);
 /// A seventh of the size at a gigabyte in two seconds. Blocks are so small that a higher level finds no more in them.
 const LEVEL: i32 = 1;
 

@@ -92,7 +92,7 @@ pub fn start(settings: Settings, telemetry: &Arc<Telemetry>) -> Result<Started, 
     let parts = log::Parts { signers, pseudonyms, teller: Teller::new(tell) };
     let log = Log::new(settings.clone(), parts, sinks, Arc::clone(telemetry));
     let writer =
-        Writer { log, health, settings, telemetry: Arc::clone(telemetry), reserved_at: None };
+        Writer { log, health, settings, telemetry: Arc::clone(telemetry), settled_at: None };
     loops.push((Service::AuditWriter, Box::new(move || writer.run(events))));
     Ok(Started { audit, loops, told })
 }
@@ -102,7 +102,8 @@ struct Writer {
     health: Arc<Health>,
     settings: Settings,
     telemetry: Arc<Telemetry>,
-    reserved_at: Option<Instant>,
+    /// When the space held back was looked at last.
+    settled_at: Option<Instant>,
 }
 
 impl Writer {
@@ -210,14 +211,14 @@ impl Writer {
                 std::thread::park_timeout(RETRY_PAUSE);
             }
         }
-        self.recovered(events);
+        self.settle(events);
         true
     }
 
     /// What is due: a checkpoint, a new segment, another look at a disk that was full.
     fn tick(&mut self, events: &mpsc::Receiver<Item>) {
         if self.health.condition() != Condition::Well {
-            self.recovered(events);
+            self.settle(events);
         }
         if self.log.turn() {
             self.persist(events);
@@ -231,24 +232,52 @@ impl Writer {
         }
     }
 
-    /// A full disk has recovered when the reserve can be held back again; anything else when a write went well.
-    fn recovered(&mut self, events: &mpsc::Receiver<Item>) {
-        let before = self.health.condition();
-        let looked = self.reserved_at.is_some_and(|at| at.elapsed() < RETRY_PAUSE);
-        if looked && matches!(before, Condition::Well | Condition::Full) {
+    /// What follows a write that went well, also while nothing is wrong: space is held back for the hour when the disk is full,
+    /// and when that is done the audit is well, and says what was lost until now.
+    fn settle(&mut self, events: &mpsc::Receiver<Item>) {
+        if !self.is_time_to_settle() {
             return;
         }
-        self.reserved_at = Some(self.settings.clock.instant());
-        if let Err(error) = self.log.reserve() {
-            // what was written was written: a slow answer about the reserve alone is no news
-            if before == Condition::Well && error.kind() != std::io::ErrorKind::TimedOut {
-                self.failed(&error);
+        match self.log.reserve() {
+            Ok(()) => {
+                self.well();
+                self.declare(events);
             }
-            return;
+            Err(error) => self.lacks_reserve(&error),
         }
+    }
+
+    /// Whether the space is to be looked at now: once a second while it is all that may be wrong. Whatever else was wrong has
+    /// ended with the write, and nobody should be refused for another second.
+    fn is_time_to_settle(&mut self) -> bool {
+        let now = self.settings.clock.instant();
+        let since = self.settled_at.map(|at| now.saturating_duration_since(at));
+        let is_written = !matches!(self.health.condition(), Condition::Well | Condition::Full);
+        let is_time = is_written || since.is_none_or(|since| since >= RETRY_PAUSE);
+        if is_time {
+            self.settled_at = Some(now);
+        }
+        is_time
+    }
+
+    /// Notes that no space can be held back. A disk that is full stays so until it can be; one that was well may be full by now.
+    fn lacks_reserve(&self, error: &std::io::Error) {
+        // what was written was written: a slow answer about the reserve alone is no news
+        let is_slow = error.kind() == std::io::ErrorKind::TimedOut;
+        if self.health.condition() == Condition::Well && !is_slow {
+            self.failed(error);
+        }
+    }
+
+    /// Notes that records are taken, and tells it once.
+    fn well(&self) {
         if self.health.set(Condition::Well) != Condition::Well {
             tracing::info!("the audit can be written again");
         }
+    }
+
+    /// Records what was lost since it was told last.
+    fn declare(&mut self, events: &mpsc::Receiver<Item>) {
         if let Some(lost) = self.health.take_lost() {
             self.log.gap(&lost);
             self.persist(events);

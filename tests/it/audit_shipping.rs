@@ -13,12 +13,21 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use modgate::audit::event::Event;
+use modgate::audit::segment::Segment;
+use modgate::audit::writer::Settings;
+use modgate::config::audit::Packing;
 use serde_json::Value;
 
+use crate::support::authority::Authority;
 use crate::support::log::download;
+use crate::support::log::during;
+use crate::support::log::record;
 use crate::support::log::settings;
 use crate::support::log::write;
+use crate::support::port;
 use crate::support::until;
 
 /// Takes lines over TCP, as long as it lives.
@@ -112,14 +121,16 @@ fn configured(name: &str, directory: &Path, port: u16) -> std::path::PathBuf {
     let audit = directory.join("audit").display().to_string();
     let spool = directory.join("spool");
     std::fs::create_dir_all(&spool).unwrap();
-    for there in ["/var/lib/modgate/audit", "collector.example", "6514"] {
+    // the ports of RELP, and of syslog over plain TCP
+    let usual = if name == "rsyslog.conf" { "2514" } else { "601" };
+    for there in ["/var/lib/modgate/audit", "collector.example", usual] {
         assert!(text.contains(there), "{name} does not name {there}");
     }
     let text = text
         .replace("/var/lib/modgate/audit", &audit)
         .replace("/var/spool/rsyslog", &spool.display().to_string())
         .replace("collector.example", "127.0.0.1")
-        .replace("6514", &port.to_string());
+        .replace(usual, &port.to_string());
     let made = directory.join(name);
     std::fs::write(&made, text).unwrap();
     made
@@ -158,17 +169,36 @@ fn collected(file: &Path) -> BTreeSet<(String, u64)> {
         .collect()
 }
 
+/// An audit as it is by default, but for its small segments.
+fn compressing(directory: &Path) -> Settings {
+    let mut settings = settings(directory);
+    settings.config.max_segment = 64 << 10;
+    settings.config.packing = Packing::Compress;
+    settings.config.plain_for = Duration::from_hours(1);
+    settings
+}
+
+fn downloads(count: usize, name: &str) -> impl Iterator<Item = Event> {
+    (0..count).map(move |n| {
+        let (time, module) = ("2026-10-01T12:00:00.000000Z", format!("corp.example/{name}{n}"));
+        download(time, "user:token:alice", &module)
+    })
+}
+
+/// Records of another start: some segments of them.
 fn more(directory: &Path, name: &str) {
-    write(
-        settings(directory),
-        (0..200).map(|n| {
-            download(
-                "2026-10-01T12:00:00.000000Z",
-                "user:token:alice",
-                &format!("corp.example/{name}{n}"),
-            )
-        }),
-    );
+    write(compressing(directory), downloads(200, name));
+}
+
+/// The segments of a directory but the one being written, as soon as each has its index.
+fn closed(directory: &Path) -> Vec<Segment> {
+    let mut segments = Vec::new();
+    until("closed segments are indexed", || {
+        segments = modgate::audit::segment::list(&directory.join("audit")).unwrap();
+        segments.pop();
+        segments.iter().all(|segment| segment.index().exists())
+    });
+    segments
 }
 
 fn written(directory: &Path) -> BTreeSet<(String, u64)> {
@@ -184,8 +214,7 @@ fn written(directory: &Path) -> BTreeSet<(String, u64)> {
 #[test]
 fn rsyslog_ships_every_record_across_restarts_of_both_ends() {
     let directory = tempfile::tempdir().unwrap();
-    // any free port: the listener that found it is gone at once
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = port();
     let (collecting, file) = collector(directory.path(), port);
     let shipping = configured("rsyslog.conf", directory.path(), port);
     let arrived = |what: &str| {
@@ -207,6 +236,103 @@ fn rsyslog_ships_every_record_across_restarts_of_both_ends() {
     arrived("all records have arrived");
     sender.stop();
     receiver.stop();
+}
+
+/// What it had not read of a segment that was closed meanwhile is still there as it was.
+#[test]
+fn rsyslog_that_is_away_while_segments_are_closed_misses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let port = port();
+    let (collecting, file) = collector(directory.path(), port);
+    let shipping = configured("rsyslog.conf", directory.path(), port);
+    let receiver = rsyslog(directory.path(), &collecting, "receiver.pid");
+    let arrived = |what: &str| {
+        until(what, || written(directory.path()).is_subset(&collected(&file)));
+    };
+    during(compressing(directory.path()), |audit| {
+        record(audit, downloads(20, "a"));
+        let sender = rsyslog(directory.path(), &shipping, "sender.pid");
+        arrived("the beginning of a segment arrives");
+        sender.stop();
+        record(audit, downloads(200, "b"));
+        assert!(closed(directory.path()).len() >= 2);
+        let sender = rsyslog(directory.path(), &shipping, "sender.pid");
+        arrived("its rest and the next ones arrive");
+        sender.stop();
+    });
+    receiver.stop();
+}
+
+/// The lines that `rsyslog.conf` has about TLS, in force at both ends.
+#[test]
+fn rsyslog_ships_over_tls_as_its_configuration_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let (authority, port) = (Authority::make(directory.path()), port());
+    let (collecting, file) = collector(directory.path(), port);
+    let shipping = configured("rsyslog.conf", directory.path(), port);
+    let text = std::fs::read_to_string(&shipping).unwrap();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("#   "));
+    let tls = lines.fold(String::new(), |all, line| format!("{all} {line}"));
+    let tls = tls
+        .replace("/etc/rsyslog/ca.pem", &authority.ca.display().to_string())
+        .replace("/etc/rsyslog/gateway.pem", &authority.cert.display().to_string())
+        .replace("/etc/rsyslog/gateway.key", &authority.key.display().to_string())
+        .replace("127.0.0.1", "localhost");
+    assert!(tls.contains("permittedPeer=[\"localhost\"]"), "{tls}");
+    for (path, begin) in
+        [(&collecting, "input(type=\"imrelp\""), (&shipping, "action(type=\"omrelp\"")]
+    {
+        let text = std::fs::read_to_string(path).unwrap();
+        std::fs::write(path, text.replace(begin, &format!("{begin}{tls}"))).unwrap();
+    }
+    more(directory.path(), "a");
+    let receiver = rsyslog(directory.path(), &collecting, "receiver.pid");
+    let sender = rsyslog(directory.path(), &shipping, "sender.pid");
+    until("the records arrive", || written(directory.path()).is_subset(&collected(&file)));
+    sender.stop();
+    receiver.stop();
+}
+
+#[test]
+fn a_closed_segment_stays_plain_for_a_while_since_it_was_closed_and_is_packed_then() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = compressing(directory.path());
+    let now = settings.clock.now();
+    let age = |path: &Path| {
+        let file = std::fs::File::options().append(true).open(path).unwrap();
+        file.set_modified(now - Duration::from_hours(2)).unwrap();
+    };
+    let packed =
+        |segments: &[Segment]| segments.iter().filter(|segment| segment.packed().exists()).count();
+    more(directory.path(), "a");
+    // switched off for long, and its agent with it
+    for segment in modgate::audit::segment::list(&settings.config.dir).unwrap() {
+        age(&segment.plain());
+    }
+    during(settings.clone(), |audit| {
+        record(audit, downloads(1, "b"));
+        let closed = closed(directory.path());
+        assert!(closed.len() >= 3 && packed(&closed) == 0, "{closed:?}");
+        for segment in &closed {
+            age(&segment.index());
+        }
+    });
+    // the next start finds that they were closed long ago, apart from the last one
+    during(settings.clone(), |audit| {
+        record(audit, downloads(1, "c"));
+        let closed = closed(directory.path());
+        until("those are packed", || packed(&closed) == closed.len() - 1);
+        assert!(closed.last().unwrap().plain().exists());
+        assert!(closed.iter().rev().skip(1).all(|segment| !segment.plain().exists()));
+    });
+    // without another record
+    settings.config.plain_for = Duration::from_millis(300);
+    during(settings, |audit| {
+        record(audit, downloads(1, "d"));
+        let closed = closed(directory.path());
+        until("all of them are packed", || packed(&closed) == closed.len());
+    });
+    assert_eq!(crate::support::log::verified(directory.path(), "").exit_code(), 0);
 }
 
 #[test]

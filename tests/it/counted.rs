@@ -35,7 +35,7 @@ fn reads(gateway: &Gateway, expected: &[(&str, f64)]) {
 }
 
 /// How many observations of a histogram without labels lie above a bound: both from one page, for some tick on meanwhile.
-fn late(gateway: &Gateway, name: &str, bound: &str) -> f64 {
+pub(crate) fn late(gateway: &Gateway, name: &str, bound: &str) -> f64 {
     let page = gateway.metrics();
     let below = |bound: &str| -> f64 {
         let bucket = format!("{name}_bucket{{le=\"{bound}\"}}");
@@ -249,13 +249,14 @@ fn what_is_refused_so_that_others_are_served_says_why() {
         .start_in(&kernel.environment());
     let team = gateway.stranger().bearer(&gateway.issue("pay", &["payments", "developers"]));
     let ask = || team.get("/corp.example/payments/ledger/@v/v1.0.0.zip").status;
-    assert_eq!(ask(), 200);
+    // a busy disk may be too slow for some
+    until("a private body comes", || ask() == 200);
     let long = || late(&gateway, "modgate_audit_append_duration_seconds", "0.05");
-    assert!(long() < 0.5, "nobody waited long");
+    let before = long();
     kernel.begin(Doing::HangSync);
     until("503", || ask() == 503);
     assert!(gateway.metric(&shed("audit")) > 0.5);
-    assert!(long() > 0.5, "whoever was refused had waited for a quarter of a second");
+    assert!(long() > before + 0.5, "whoever was refused had waited for a fifth of a second");
     kernel.end(Doing::HangSync);
     // a head that never ends
     let mut slow = gateway.stranger().connect();

@@ -142,8 +142,12 @@ fn no_redirect_leads_out_of_bounds() {
     assert_eq!(world.second.asked(), Vec::<String>::new());
     assert!(gateway.metric("modgate_security_events_total{kind=\"egress_blocked\"}") > 10.5);
     // once a minute is enough for the audit
-    let told = gateway.records().into_iter().filter(|record| record["event"] == "egress.refused");
-    let told: Vec<_> = told.collect();
+    let mut told = Vec::new();
+    until("the refusal is recorded", || {
+        told = gateway.records();
+        told.retain(|record| record["event"] == "egress.refused");
+        !told.is_empty()
+    });
     assert_eq!((told.len(), &told[0]["code"]), (1, &"MG303W".into()), "{told:?}");
     assert_eq!(told[0]["detail"]["about"], "first");
 }

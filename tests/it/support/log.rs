@@ -39,6 +39,7 @@ pub(crate) fn settings(directory: &Path) -> Settings {
         max_segment: 256 << 20,
         max_age: Duration::from_hours(1),
         packing: Packing::Leave,
+        plain_for: Duration::ZERO,
         keep_days: 400,
         hold: false,
         reserve: 4096,
