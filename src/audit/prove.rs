@@ -63,7 +63,15 @@ pub fn prove(directories: &[PathBuf], node: &str, seq: u64) -> Result<Proof, Pro
         let (mut lines, mut line) = (segment.open()?, Vec::new());
         while next.is_none_or(|next| next <= size) {
             line.clear();
-            if lines.read_until(b'\n', &mut line)? == 0 || line.pop() != Some(b'\n') {
+            let read = lines.read_until(b'\n', &mut line);
+            let read = read.map_err(|error| {
+                if verify::is_of_disk(&error) {
+                    ProofError::File(error)
+                } else {
+                    ProofError::Damaged(next.unwrap_or(segment.first))
+                }
+            })?;
+            if read == 0 || line.pop() != Some(b'\n') {
                 break;
             }
             if next.is_none() {

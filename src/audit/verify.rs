@@ -1,7 +1,12 @@
 //! Whether a node's log is what it was: every line, the chain through them, and every checkpoint over them.
 //!
-//! Reading stops at the first record that is not what it should be, because nothing behind it can be told from it. What a
+//! Reading stops at the first record that is not what it should be, because nothing behind it in its segment can be told from
+//! it. It goes on with the next segment whose first record tells of a log before it that a believed checkpoint covers. What a
 //! [`Finding`] says is evidence of a change; what a [`Remark`] says was declared by the log itself, or cannot be signed yet.
+//! What is compressed and cannot be inflated was changed; what the disk does not give is [`Unread`], and nobody can tell.
+//!
+//! Behind a hole, which retention makes and records, nothing vouches for the records before it: they need a checkpoint of
+//! their own, or anybody could put records into it.
 //!
 //! One key is enough, a former one or the newest. A former one hands over to the keys that a record covered by it names. Under
 //! the newest, checkpoints of former keys say nothing by themselves, but the first believed one behind them covers the same
@@ -11,6 +16,7 @@ mod notes;
 mod walk;
 
 use std::io;
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -48,6 +54,8 @@ pub enum Kind {
     Repeated,
     /// The end is not there.
     Truncated,
+    /// What is compressed was damaged: it cannot be inflated.
+    Unreadable,
     /// Records were changed and chained again: they do not fit a checkpoint.
     Rewritten,
     /// A checkpoint is signed by a key nobody named.
@@ -80,6 +88,17 @@ pub struct Remark {
     pub what: String,
 }
 
+/// What the disk did not give, so that nobody can tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unread {
+    /// The segment.
+    pub segment: String,
+    /// The first record that could not be read.
+    pub seq: u64,
+    /// What the operating system says.
+    pub why: String,
+}
+
 /// What verification came to.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
@@ -101,15 +120,20 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What was declared.
     pub remarks: Vec<Remark>,
+    /// What could not be read.
+    pub unread: Vec<Unread>,
 }
 
 impl Report {
-    /// 0: it is what it was. 1: it was changed. 2: nobody can tell, because no believed checkpoint covers anything.
+    /// 0: it is what it was. 1: it was changed. 2: nobody can tell, because no believed checkpoint covers anything, or the
+    /// disk did not give all of it.
     pub fn exit_code(&self) -> u8 {
-        match (self.findings.is_empty(), self.signed) {
-            (false, _) => 1,
-            (true, 0) => 2,
-            (true, _) => 0,
+        if !self.findings.is_empty() {
+            1
+        } else if self.signed == 0 || !self.unread.is_empty() {
+            2
+        } else {
+            0
         }
     }
 }
@@ -132,7 +156,7 @@ pub fn segments(directories: &[PathBuf], node: &str) -> io::Result<Vec<Segment>>
         let of_node = segment::list(directory)?.into_iter().filter(|found| found.node == node);
         for segment in of_node.filter(Segment::is_there) {
             match found.iter_mut().find(|known| known.stem == segment.stem) {
-                Some(known) if is_shorter(known, &segment)? => *known = segment,
+                Some(known) if is_shorter(known, &segment) => *known = segment,
                 Some(_) => {}
                 None => found.push(segment),
             }
@@ -143,18 +167,32 @@ pub fn segments(directories: &[PathBuf], node: &str) -> io::Result<Vec<Segment>>
 }
 
 /// Whether a segment holds less than its twin: one of them may be compressed, and be all the same the longer one.
-fn is_shorter(one: &Segment, twin: &Segment) -> io::Result<bool> {
+fn is_shorter(one: &Segment, twin: &Segment) -> bool {
     let size = |path: PathBuf| std::fs::metadata(path).map(|found| found.len()).ok();
-    let inflated = |segment: &Segment| io::copy(&mut segment.open()?, &mut io::sink());
     if let (Ok(one), Ok(twin)) = (Index::read(one), Index::read(twin)) {
-        return Ok(one.head.last < twin.head.last);
+        return one.head.last < twin.head.last;
     }
     match (size(one.plain()), size(twin.plain())) {
-        (Some(one), Some(twin)) => Ok(one < twin),
-        (Some(one), None) => Ok(one < inflated(twin)?),
-        (None, Some(twin)) => Ok(inflated(one)? < twin),
-        (None, None) => Ok(size(one.packed()) < size(twin.packed())),
+        (Some(one), Some(twin)) => one < twin,
+        (Some(one), None) => one < inflated(twin),
+        (None, Some(twin)) => inflated(one) < twin,
+        (None, None) => size(one.packed()) < size(twin.packed()),
     }
+}
+
+/// How many bytes of records can be read of a segment.
+fn inflated(segment: &Segment) -> u64 {
+    let Ok(mut lines) = segment.open() else { return 0 };
+    let (mut bytes, mut buffer) = (0, vec![0; 1 << 16]);
+    while let Ok(read @ 1..) = lines.read(&mut buffer) {
+        bytes += read as u64;
+    }
+    bytes
+}
+
+/// Whether it is the disk that fails, and not what stands on it.
+pub(in crate::audit) fn is_of_disk(error: &io::Error) -> bool {
+    error.raw_os_error().is_some()
 }
 
 /// Verifies one node's log. `progress` hears of bytes read, now and then.
@@ -162,9 +200,7 @@ pub fn verify(question: &Question, progress: &mut dyn FnMut(u64)) -> io::Result<
     let segments = segments(&question.directories, &question.node)?;
     let mut walk = Walk::begin(question, segments.last())?;
     for segment in &segments {
-        if !walk.segment(segment, progress)? {
-            break;
-        }
+        walk.segment(segment, progress);
     }
     Ok(walk.finish())
 }

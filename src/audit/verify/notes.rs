@@ -5,6 +5,7 @@ use std::io;
 
 use crate::audit::segment;
 use crate::audit::verify::Question;
+use crate::audit::verify::Unread;
 use crate::tlog::checkpoint::Checkpoint;
 use crate::tlog::note;
 use crate::tlog::note::Note;
@@ -45,8 +46,11 @@ pub(in crate::audit::verify) struct Notes {
 }
 
 impl Notes {
-    /// Those beside the segments, removed segments included, and those kept elsewhere.
-    pub(in crate::audit::verify) fn gather(question: &Question) -> io::Result<Self> {
+    /// Those beside the segments, removed segments included, and those kept elsewhere. What is no text is no note.
+    pub(in crate::audit::verify) fn gather(
+        question: &Question,
+        unread: &mut Vec<Unread>,
+    ) -> io::Result<Self> {
         let mut by_size: BTreeMap<u64, Vec<Signed>> = BTreeMap::new();
         let mut add = |text: &str| {
             for text in note::split(text) {
@@ -66,10 +70,14 @@ impl Notes {
             for segment in
                 segment::list(directory)?.iter().filter(|found| found.node == question.node)
             {
-                match std::fs::read_to_string(segment.checkpoints()) {
-                    Ok(text) => add(&text),
+                match std::fs::read(segment.checkpoints()) {
+                    Ok(bytes) => add(&String::from_utf8_lossy(&bytes)),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        let (segment, seq) = (segment.stem.clone(), segment.first);
+                        let why = format!("its checkpoints: {error}");
+                        unread.push(Unread { segment, seq, why });
+                    }
                 }
             }
         }

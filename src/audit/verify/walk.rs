@@ -2,6 +2,7 @@
 
 use std::io;
 use std::io::BufRead as _;
+use std::io::Read as _;
 
 use serde_json::Value;
 
@@ -15,6 +16,8 @@ use crate::audit::verify::Kind;
 use crate::audit::verify::Question;
 use crate::audit::verify::Remark;
 use crate::audit::verify::Report;
+use crate::audit::verify::Unread;
+use crate::audit::verify::is_of_disk;
 use crate::audit::verify::notes::Notes;
 use crate::audit::verify::notes::Vouched;
 
@@ -24,6 +27,8 @@ pub(in crate::audit::verify) struct Walk {
     notes: Notes,
     /// The segment that may be in the middle of a record.
     newest: Option<String>,
+    /// Whether the chain is that of the log: not behind something that is not what it should be, or could not be read.
+    leads_on: bool,
     /// Records that a checkpoint covers, whoever signed it.
     noted: u64,
     /// The first checkpoint since the last believed one that nobody believed has signed: its size, who signed, and where.
@@ -40,11 +45,14 @@ impl Walk {
         question: &Question,
         newest: Option<&Segment>,
     ) -> io::Result<Self> {
+        let mut report = Report { node: question.node.clone(), ..Report::default() };
+        let notes = Notes::gather(question, &mut report.unread)?;
         Ok(Self {
-            report: Report { node: question.node.clone(), ..Report::default() },
+            report,
             chain: Chain::default(),
-            notes: Notes::gather(question)?,
+            notes,
             newest: newest.map(|segment| segment.stem.clone()),
+            leads_on: true,
             noted: 0,
             doubted: None,
             holes: Vec::new(),
@@ -52,40 +60,53 @@ impl Walk {
         })
     }
 
-    /// Reads a segment; whether to go on.
+    /// Reads a segment, up to the first record that is not what it should be.
     pub(in crate::audit::verify) fn segment(
         &mut self,
         segment: &Segment,
         progress: &mut dyn FnMut(u64),
-    ) -> io::Result<bool> {
-        let (mut lines, mut line, mut is_first) = (segment.open()?, Vec::with_capacity(1024), true);
+    ) {
         self.report.segments += 1;
+        let Err(error) = self.lines(segment, progress) else { return };
+        let seq = self.place(segment);
+        if is_of_disk(&error) {
+            self.leads_on = false;
+            let (segment, why) = (segment.stem.clone(), error.to_string());
+            self.report.unread.push(Unread { segment, seq, why });
+        } else {
+            let what = format!("{}: {error}", words(Kind::Unreadable, seq));
+            self.find(Kind::Unreadable, seq, &segment.stem, what);
+        }
+    }
+
+    fn lines(&mut self, segment: &Segment, progress: &mut dyn FnMut(u64)) -> io::Result<()> {
+        let (mut lines, mut line, mut is_first) = (segment.open()?, Vec::with_capacity(1024), true);
         let mut told = self.report.bytes;
         loop {
             line.clear();
-            let read = lines.read_until(b'\n', &mut line)?;
+            let read = (&mut lines).take(LONGEST_LINE_BYTES).read_until(b'\n', &mut line)? as u64;
             if read == 0 {
-                return Ok(true);
+                return Ok(());
             }
-            self.report.bytes += read as u64;
+            self.report.bytes += read;
             if line.pop() != Some(b'\n') {
-                return Ok(self.half_line(segment));
+                self.unended(segment, read);
+                return Ok(());
             }
             if std::mem::take(&mut is_first) && !self.enter(segment, &line) {
-                return Ok(false);
+                return Ok(());
             }
             if let Some(kind) = self.follow(&line) {
-                let kind = if kind == Kind::Missing {
-                    missing_or_moved(&mut lines, self.chain.next())?
-                } else {
-                    kind
-                };
                 let seq = self.chain.next();
+                let kind = match kind {
+                    Kind::Missing if stands_behind(&mut lines, seq) => Kind::Reordered,
+                    other => other,
+                };
                 self.find(kind, seq, &segment.stem, words(kind, seq));
-                return Ok(false);
+                return Ok(());
             }
             if !self.check(segment) {
-                return Ok(false);
+                return Ok(());
             }
             if self.report.bytes - told >= PROGRESS_BYTES {
                 told = self.report.bytes;
@@ -94,56 +115,92 @@ impl Walk {
         }
     }
 
-    /// A segment begins where the one before it ended, or after a hole that is explained later.
+    /// The number of the record that is to be read next in a segment.
+    fn place(&self, segment: &Segment) -> u64 {
+        let next = self.chain.next();
+        if self.leads_on { next } else { next.max(segment.first) }
+    }
+
+    /// A segment begins where the one before it ended, or after a hole that is explained later. Behind what is not what it
+    /// should be, or could not be read, it is read if its beginning is vouched for; whether it is.
     fn enter(&mut self, segment: &Segment, line: &[u8]) -> bool {
         let (first, next) = (segment.first, self.chain.next());
-        let opening = recover::opening(line);
-        if first > next {
-            let Some(chain) = opening.filter(|chain| chain.next() == first) else {
-                self.find(Kind::Missing, next, &segment.stem, words(Kind::Missing, next));
-                return false;
-            };
-            // what the first record says of the log before it is believed only if a checkpoint says the same
-            let size = chain.edge.size();
-            match self.notes.vouched(size, &chain.root()) {
-                Vouched::Believed => self.believe(size),
-                Vouched::Other(signers) => self.doubt(size, signers, segment),
-                Vouched::Nobody => {
-                    self.find(Kind::Missing, next, &segment.stem, words(Kind::Missing, next));
-                    return false;
-                }
+        if self.leads_on && first <= next {
+            if first == next && first > 1 {
+                self.closed_before(segment, line);
             }
-            self.notes.pass(size);
-            self.holes.push((next, first - 1, segment.stem.clone()));
-            self.chain = chain;
             return true;
         }
-        if first == next && first > 1 {
-            return self.closed_before(segment, line);
+        let opening = recover::opening(line).filter(|opening| opening.next() == first);
+        let Some(opening) = opening else { return self.pass_by(segment) };
+        // what the first record says of the log before it is believed only if a checkpoint says the same
+        let size = opening.edge.size();
+        match self.notes.vouched(size, &opening.root()) {
+            Vouched::Nobody if opening.edge == self.chain.edge => {}
+            Vouched::Nobody => return self.pass_by(segment),
+            Vouched::Believed => {
+                self.leave(segment);
+                self.believe(size);
+            }
+            Vouched::Other(signers) => {
+                self.leave(segment);
+                self.doubt(size, signers, segment);
+            }
         }
+        self.notes.pass(size);
+        if self.leads_on {
+            self.holes.push((next, first - 1, segment.stem.clone()));
+        }
+        self.leads_on = true;
+        self.chain = opening;
         true
     }
 
+    /// A segment whose beginning nobody vouches for does not lead on from anything.
+    fn pass_by(&mut self, segment: &Segment) -> bool {
+        if self.leads_on {
+            let next = self.chain.next();
+            self.find(Kind::Missing, next, &segment.stem, words(Kind::Missing, next));
+        } else {
+            let stem = &segment.stem;
+            let what =
+                format!("{stem} was not verified: no checkpoint covers just what was before it");
+            self.remark("not_verified", segment.first, what);
+        }
+        false
+    }
+
+    /// What stands behind a hole says nothing of the records before it: a checkpoint among themselves must cover them.
+    fn leave(&mut self, segment: &Segment) {
+        let (signed, last) = (self.report.signed, self.chain.edge.size());
+        if let Some(doubted) = self.doubted.take() {
+            self.disbelieve(doubted);
+        } else if self.leads_on && signed < last {
+            let seq = signed + 1;
+            let what = format!(
+                "no checkpoint covers records {seq} to {last}, and none will: a hole is behind them"
+            );
+            self.find(Kind::Unsigned, seq, &segment.stem, what);
+        }
+    }
+
     /// A segment that was closed in an orderly way ends with a checkpoint.
-    fn closed_before(&mut self, segment: &Segment, line: &[u8]) -> bool {
-        let ended = detail(line, "ended");
-        match ended.as_deref() {
-            None | Some("stopped") if self.noted != self.chain.edge.size() => {
+    fn closed_before(&mut self, segment: &Segment, line: &[u8]) {
+        let last = self.chain.edge.size();
+        match detail(line, "ended").as_deref() {
+            None | Some("stopped") if self.noted != last => {
                 let seq = self.noted + 1;
-                let what = format!(
-                    "the checkpoint over records {seq} to {} is gone",
-                    self.chain.edge.size()
-                );
+                let what = format!("the checkpoint over records {seq} to {last} is gone");
                 self.find(Kind::Unsigned, seq, &segment.stem, what);
-                false
+                // the records are those of the chain all the same
+                self.leads_on = true;
             }
-            None | Some("stopped") => true,
+            None | Some("stopped") => {}
             Some(how) => {
                 let cut = detail(line, "cut_bytes").unwrap_or_default();
                 let what =
                     format!("the boot before {how}; {cut} bytes of half a record were cut off");
                 self.remark("ended_without_a_word", self.chain.next(), what);
-                true
             }
         }
     }
@@ -232,57 +289,61 @@ impl Walk {
         }
     }
 
-    fn half_line(&mut self, segment: &Segment) -> bool {
-        let seq = self.chain.next();
-        if self.newest.as_deref() == Some(&segment.stem) {
+    /// A line without an end is being written, or what is left of one.
+    fn unended(&mut self, segment: &Segment, bytes: u64) {
+        let seq = self.place(segment);
+        if bytes >= LONGEST_LINE_BYTES {
+            self.find(Kind::Edited, seq, &segment.stem, words(Kind::Edited, seq));
+        } else if self.newest.as_deref() == Some(&segment.stem) {
             self.remark("half_line", seq, "half a record stands at the end: it is being written, or was when the gateway was killed".to_owned());
-            return true;
+        } else {
+            self.find(Kind::Truncated, seq, &segment.stem, words(Kind::Truncated, seq));
         }
-        self.find(Kind::Truncated, seq, &segment.stem, words(Kind::Truncated, seq));
-        false
     }
 
     /// Says what stands at the end.
     pub(in crate::audit::verify) fn finish(mut self) -> Report {
-        // what is found while reading leaves nothing to say about what stands behind it
-        let was_read = self.report.findings.is_empty();
-        if let Some((size, signers, stem)) = self.doubted.take() {
-            let what = format!("the checkpoint over {size} records is signed by {signers}");
-            self.find(Kind::ForeignKey, size, &stem, what);
+        let leads_on = self.leads_on;
+        self.explain_holes();
+        if let Some(doubted) = self.doubted.take() {
+            self.disbelieve(doubted);
         }
-        if was_read {
-            for (first, last, stem) in std::mem::take(&mut self.holes) {
-                let explained = self.explained(first, last);
-                let what = format!("records {first} to {last}");
-                if explained {
-                    self.remark(
-                        "deleted",
-                        first,
-                        format!("{what} were removed by retention, with a record of each"),
-                    );
-                } else {
-                    self.find(
-                        Kind::Missing,
-                        first,
-                        &stem,
-                        format!("{what} are not there, and no record says why"),
-                    );
-                }
-            }
+        // what stands behind something that is not what it should be tells nothing of the end
+        if leads_on {
             let (last, next) = (self.chain.edge.size(), self.chain.next());
             if let Some(size) = self.notes.beyond(last) {
                 let what = format!("a checkpoint covers {size} records, and there are {last}");
                 self.find(Kind::Truncated, next, "", what);
             } else if last > self.report.signed {
                 let seq = self.report.signed + 1;
-                self.remark(
-                    "unsigned_tail",
-                    seq,
-                    format!("records {seq} to {last} are covered by no checkpoint yet"),
-                );
+                let what = format!("records {seq} to {last} are covered by no checkpoint yet");
+                self.remark("unsigned_tail", seq, what);
             }
         }
         self.report
+    }
+
+    fn explain_holes(&mut self) {
+        for (first, last, stem) in std::mem::take(&mut self.holes) {
+            let what = format!("records {first} to {last}");
+            if self.explained(first, last) {
+                let what = format!("{what} were removed by retention, with a record of each");
+                self.remark("deleted", first, what);
+            } else if self.report.unread.is_empty() {
+                let what = format!("{what} are not there, and no record that was read says why");
+                self.find(Kind::Missing, first, &stem, what);
+            } else {
+                let what = format!("{what} are not there; what could not be read may say why");
+                self.remark("hole", first, what);
+            }
+        }
+        // a hole may stand before what was found on the way
+        self.report.findings.sort_by_key(|found| found.seq);
+    }
+
+    fn disbelieve(&mut self, (size, signers, stem): (u64, String, String)) {
+        let what = format!("the checkpoint over {size} records is signed by {signers}");
+        self.find(Kind::ForeignKey, size, &stem, what);
     }
 
     /// Whether removals that were recorded cover every record of a hole.
@@ -300,6 +361,7 @@ impl Walk {
     }
 
     fn find(&mut self, kind: Kind, seq: u64, segment: &str, what: String) {
+        self.leads_on = false;
         self.report.findings.push(Finding { kind, seq, segment: segment.to_owned(), what });
     }
 
@@ -308,16 +370,16 @@ impl Walk {
     }
 }
 
-/// Whether a record that is not in its place stands further on in its segment.
-fn missing_or_moved(lines: &mut dyn io::BufRead, seq: u64) -> io::Result<Kind> {
+/// Whether a record that is not in its place stands further on in its segment, as far as that can be read.
+fn stands_behind(lines: &mut dyn io::BufRead, seq: u64) -> bool {
     let mut line = Vec::new();
     loop {
         line.clear();
-        if lines.read_until(b'\n', &mut line)? == 0 {
-            return Ok(Kind::Missing);
+        if (&mut *lines).take(LONGEST_LINE_BYTES).read_until(b'\n', &mut line).unwrap_or(0) == 0 {
+            return false;
         }
         if chain::seq(&line) == Some(seq) {
-            return Ok(Kind::Reordered);
+            return true;
         }
     }
 }
@@ -328,6 +390,7 @@ fn words(kind: Kind, seq: u64) -> String {
         Kind::Missing => format!("record {seq} is not there"),
         Kind::Reordered => format!("record {seq} stands behind others"),
         Kind::Repeated => format!("an older record stands where {seq} should be"),
+        Kind::Unreadable => format!("the compressed segment cannot be read from record {seq} on"),
         Kind::Truncated => format!("the segment ends in the middle of record {seq}"),
         Kind::Rewritten => format!("record {seq} does not fit its checkpoint"),
         Kind::ForeignKey => {
@@ -345,3 +408,5 @@ fn detail(line: &[u8], member: &str) -> Option<String> {
 
 /// Progress is told about this often.
 const PROGRESS_BYTES: u64 = 64 << 20;
+/// A record is 8 KiB at most, the first one of a start with many keys a little more; what has no end is no line.
+const LONGEST_LINE_BYTES: u64 = 64 << 10;

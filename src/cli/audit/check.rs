@@ -79,28 +79,38 @@ impl Verify {
                 kept: kept.clone(),
             };
             let mut progress = Progress::new();
-            let report = verify::verify(&question, &mut |bytes| {
+            let verified = verify::verify(&question, &mut |bytes| {
                 progress.tell(Effort { bytes, ..Effort::default() });
-            })?;
+            });
+            let report = match verified {
+                Ok(report) => report,
+                // that of another node may lie on a disk that can be read
+                Err(error) => {
+                    complain(&format!("modgate: the log of {}: {error}", question.node));
+                    worst = worse(worst, 2);
+                    continue;
+                }
+            };
             if self.json {
                 say_json(&report)?;
             } else {
                 say(&words(&report))?;
             }
-            // a log that was changed is worse than one that nobody can vouch for
-            worst = match (worst, report.exit_code()) {
-                (1, _) | (_, 1) => 1,
-                (before, now) => before.max(now),
-            };
+            worst = worse(worst, report.exit_code());
         }
         match worst {
             0 => Ok(()),
             1 => Err(Failure::No),
             _ => Err(Failure::Settings(
-                "modgate: no believed checkpoint covers the log, so nobody can tell".to_owned(),
+                "modgate: nobody can tell: a log could not be read, or no believed checkpoint covers it".to_owned(),
             )),
         }
     }
+}
+
+/// A log that was changed is worse than one that nobody can vouch for.
+fn worse(before: u8, now: u8) -> u8 {
+    if before == 1 || now == 1 { 1 } else { before.max(now) }
 }
 
 /// The notes of a file, or of every file of a directory.
@@ -111,28 +121,32 @@ fn notes_in(path: &std::path::Path) -> Result<String, Failure> {
     let mut notes = String::new();
     for entry in std::fs::read_dir(path)? {
         // what is no text is no note
-        notes.push_str(&std::fs::read_to_string(entry?.path()).unwrap_or_default());
+        let bytes = std::fs::read(entry?.path()).unwrap_or_default();
+        notes.push_str(&String::from_utf8_lossy(&bytes));
     }
     Ok(notes)
 }
 
 fn words(report: &Report) -> String {
-    let Report { node, segments, records, bytes, checkpoints, last, signed, findings, remarks } =
-        report;
+    let Report { node, segments, records, bytes, checkpoints, last, signed, .. } = report;
     let mut text = format!(
         "{node}: {records} records in {segments} segments ({} MiB), up to {last}; {checkpoints} checkpoints fit, the last over {signed}\n",
         bytes >> 20
     );
-    for remark in remarks {
+    for remark in &report.remarks {
         let line = format!("  declared: {} at {}: {}\n", remark.kind, remark.seq, remark.what);
         text.push_str(&line);
     }
-    for finding in findings {
+    for unread in &report.unread {
+        let line =
+            format!("  NOT READ from {} on: {} ({})\n", unread.seq, unread.why, unread.segment);
+        text.push_str(&line);
+    }
+    let bad = std::iter::once("FIRST BAD RECORD").chain(std::iter::repeat("ALSO BAD: RECORD"));
+    for (bad, finding) in bad.zip(&report.findings) {
         let kind = json!(finding.kind).as_str().unwrap_or_default().to_owned();
-        let line = format!(
-            "  FIRST BAD RECORD {}: {kind}: {} ({})\n",
-            finding.seq, finding.what, finding.segment
-        );
+        let line =
+            format!("  {bad} {}: {kind}: {} ({})\n", finding.seq, finding.what, finding.segment);
         text.push_str(&line);
     }
     text.push_str(match report.exit_code() {
