@@ -28,6 +28,7 @@ use crate::cli::Failure;
 use crate::cli::audit::places::Places;
 use crate::cli::audit::places::Progress;
 use crate::cli::audit::places::believed;
+use crate::cli::audit::places::kept_elsewhere;
 use crate::cli::audit::say_json;
 use crate::cli::complain;
 use crate::cli::say;
@@ -39,7 +40,7 @@ pub(in crate::cli) struct Verify {
     /// A key to believe, or a file of them; may stand several times [default: this node's own]
     #[arg(long, value_name = "KEY")]
     key: Vec<String>,
-    /// A file, or a directory of files, of checkpoints that were kept elsewhere
+    /// A file, or a directory of files, of checkpoints that were kept elsewhere, besides those that this node witnessed
     #[arg(long, value_name = "PATH")]
     checkpoints: Option<PathBuf>,
     /// Only this node's log
@@ -60,7 +61,7 @@ impl Verify {
         let deed = Deed { name: Name::AuditVerify, command: "audit verify", asked: String::new() };
         let (config, directories) = self.places.find(environment, &deed)?;
         let keys = believed(&self.key, &config)?;
-        let kept = self.checkpoints.as_deref().map(notes_in).transpose()?.unwrap_or_default();
+        let kept = kept_elsewhere(self.checkpoints.as_deref(), &config)?;
         let nodes = match self.node {
             Some(node) => vec![node],
             None => verify::nodes(&directories)?,
@@ -98,33 +99,24 @@ impl Verify {
             }
             worst = worse(worst, report.exit_code());
         }
-        match worst {
-            0 => Ok(()),
-            1 => Err(Failure::No),
-            _ => Err(Failure::Settings(
-                "modgate: nobody can tell: a log could not be read, or no believed checkpoint covers it".to_owned(),
-            )),
-        }
+        answer(worst)
+    }
+}
+
+/// The answer to whether logs are what they were, by the worst exit code of a report.
+pub(in crate::cli::audit) fn answer(worst: u8) -> Result<(), Failure> {
+    match worst {
+        0 => Ok(()),
+        1 => Err(Failure::No),
+        _ => Err(Failure::Settings(
+            "modgate: nobody can tell: a log could not be read, or no believed checkpoint covers it".to_owned(),
+        )),
     }
 }
 
 /// A log that was changed is worse than one that nobody can vouch for.
-fn worse(before: u8, now: u8) -> u8 {
+pub(in crate::cli::audit) fn worse(before: u8, now: u8) -> u8 {
     if before == 1 || now == 1 { 1 } else { before.max(now) }
-}
-
-/// The notes of a file, or of every file of a directory.
-fn notes_in(path: &std::path::Path) -> Result<String, Failure> {
-    if !path.is_dir() {
-        return Ok(std::fs::read_to_string(path).with_context(|| path.display().to_string())?);
-    }
-    let mut notes = String::new();
-    for entry in std::fs::read_dir(path)? {
-        // what is no text is no note
-        let bytes = std::fs::read(entry?.path()).unwrap_or_default();
-        notes.push_str(&String::from_utf8_lossy(&bytes));
-    }
-    Ok(notes)
 }
 
 fn words(report: &Report) -> String {

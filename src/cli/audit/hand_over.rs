@@ -33,10 +33,13 @@ use crate::audit::verify;
 use crate::audit::verify::Question;
 use crate::audit::verify::Report;
 use crate::cli::Failure;
+use crate::cli::audit::check::answer;
+use crate::cli::audit::check::worse;
 use crate::cli::audit::places::Places;
 use crate::cli::audit::places::Progress;
 use crate::cli::audit::places::Wanted;
 use crate::cli::audit::places::believed;
+use crate::cli::audit::places::kept_elsewhere;
 use crate::cli::audit::say_json;
 use crate::cli::complain;
 use crate::cli::say;
@@ -61,6 +64,10 @@ pub(in crate::cli) struct Export {
     /// A key to believe, or a file of them, for the evidence pack [default: this node's own]
     #[arg(long, value_name = "KEY")]
     key: Vec<String>,
+    /// A file, or a directory of files, of checkpoints that were kept elsewhere, for the evidence pack, besides those that this
+    /// node witnessed
+    #[arg(long, value_name = "PATH")]
+    checkpoints: Option<PathBuf>,
     #[command(flatten)]
     wanted: Wanted,
     #[command(flatten)]
@@ -126,13 +133,14 @@ impl Export {
         let format = Format::Jsonl;
         let file = BufWriter::new(File::create(into.join("records.jsonl"))?);
         let mut writer = Writer::new(format, file);
-        query::scan(directories, &self.wanted.0, Indexes::Ignore, &mut writer)?;
+        let scanned = query::scan(directories, &self.wanted.0, Indexes::Ignore, &mut writer);
         writer.into.flush()?;
         if let Some(error) = writer.failed {
             return Err(error.into());
         }
         let keys = believed(&self.key, config)?;
-        let (notes, reports) = vouched(directories, &keys)?;
+        let kept = kept_elsewhere(self.checkpoints.as_deref(), config)?;
+        let (notes, reports) = vouched(directories, &keys, &kept)?;
         let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
         let (told, copies) = kept_policies(config, directories, &writer.policies);
         let files = [
@@ -144,7 +152,9 @@ impl Export {
         ];
         let mut sums = format!("{}  records.jsonl\n", keeper::digest(&into.join("records.jsonl"))?);
         let files = files.map(|(name, bytes)| (name.to_owned(), bytes));
-        for (name, bytes) in files.into_iter().chain(copies) {
+        let cut = scanned.err().map(|error| incomplete(&error));
+        let is_whole = cut.is_none();
+        for (name, bytes) in files.into_iter().chain(cut).chain(copies) {
             std::fs::create_dir_all(into.join("policies"))?;
             std::fs::write(into.join(&name), bytes)?;
             let line = format!("{}  {name}\n", keeper::digest(&into.join(&name))?);
@@ -152,9 +162,18 @@ impl Export {
         }
         std::fs::write(into.join("digests.txt"), &sums)?;
         say(&sums)?;
-        let verified = reports.iter().all(|report| report.exit_code() == 0);
-        if verified { Ok(()) } else { Err(Failure::No) }
+        let codes = reports.iter().map(Report::exit_code);
+        answer(codes.fold(if is_whole { 0 } else { 2 }, worse))
     }
+}
+
+/// What the pack says of itself if the records could not be read to their end.
+fn incomplete(error: &std::io::Error) -> (String, Vec<u8>) {
+    let text = format!(
+        "records.jsonl ends where the log could not be read ({error}); verification.json says where that is\n"
+    );
+    complain(&format!("modgate: {}", text.trim_end()));
+    ("incomplete.txt".to_owned(), text.into_bytes())
 }
 
 /// The policies that decided: what is told of each, and the copies that are what their revision says.
@@ -190,16 +209,22 @@ fn kept_policies(
 }
 
 /// Every checkpoint there is, and what verification of each node's log came to.
-fn vouched(directories: &[PathBuf], keys: &[Verifier]) -> Result<(String, Vec<Report>), Failure> {
+fn vouched(
+    directories: &[PathBuf],
+    keys: &[Verifier],
+    kept: &str,
+) -> Result<(String, Vec<Report>), Failure> {
     let (mut notes, mut reports, mut progress) = (String::new(), Vec::new(), Progress::new());
     for directory in directories {
         for segment in segment::list(directory)? {
-            notes.push_str(&std::fs::read_to_string(segment.checkpoints()).unwrap_or_default());
+            let bytes = std::fs::read(segment.checkpoints()).unwrap_or_default();
+            notes.push_str(&String::from_utf8_lossy(&bytes));
         }
     }
+    notes.push_str(kept);
     for node in verify::nodes(directories)? {
         let (directories, keys) = (directories.to_vec(), keys.to_vec());
-        let question = Question { directories, node, keys, kept: String::new() };
+        let question = Question { directories, node, keys, kept: kept.to_owned() };
         let mut tell = |bytes| progress.tell(Effort { bytes, ..Effort::default() });
         reports.push(verify::verify(&question, &mut tell)?);
     }

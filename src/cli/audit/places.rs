@@ -1,6 +1,7 @@
 //! Where the log lies, whose keys are believed, and what a time means: the same for every command.
 
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
@@ -92,6 +93,30 @@ pub(in crate::cli::audit) fn believed(
         return Err(Failure::Settings(text.to_owned()));
     }
     Ok(keys)
+}
+
+/// Checkpoints that were kept elsewhere: in a file or a directory that somebody names, and those of other nodes that this one
+/// has signed as their witness.
+pub(in crate::cli::audit) fn kept_elsewhere(
+    named: Option<&Path>,
+    config: &Config,
+) -> Result<String, Failure> {
+    let witnessed = config.audit.witness_dir.join("notes");
+    let witnessed = Some(witnessed.as_path()).filter(|path| path.is_dir());
+    let mut notes = String::new();
+    for path in named.into_iter().chain(witnessed) {
+        if !path.is_dir() {
+            let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+            notes.push_str(&String::from_utf8_lossy(&bytes));
+            continue;
+        }
+        for entry in std::fs::read_dir(path)? {
+            // what is no text is no note
+            let bytes = std::fs::read(entry?.path()).unwrap_or_default();
+            notes.push_str(&String::from_utf8_lossy(&bytes));
+        }
+    }
+    Ok(notes)
 }
 
 /// Which records; what is not given does not matter. The options are those that a [`Filter`] declares.
