@@ -59,7 +59,7 @@ impl Verify {
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
         let deed = Deed { name: Name::AuditVerify, command: "audit verify", asked: String::new() };
-        let (config, directories) = self.places.find(environment, &deed)?;
+        let (config, directories) = self.places.enter(environment, &deed)?;
         let keys = believed(&self.key, &config)?;
         let kept = kept_elsewhere(self.checkpoints.as_deref(), &config)?;
         let nodes = match self.node {
@@ -195,7 +195,7 @@ impl Prove {
             };
         }
         let deed = Deed { name: Name::AuditRead, command: "audit prove", asked: String::new() };
-        let (_, directories) = self.places.find(environment, &deed)?;
+        let (_, directories) = self.places.enter(environment, &deed)?;
         let (node, seq) = match (self.node, self.seq) {
             (Some(node), Some(seq)) => (node, seq),
             (_, _) => place_of(&directories, self.id)?,
@@ -249,7 +249,7 @@ impl Witness {
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
         let deed = Deed { name: Name::AuditVerify, command: "audit witness", asked: String::new() };
-        let (config, directories) = self.places.find(environment, &deed)?;
+        let (config, directories) = self.places.enter(environment, &deed)?;
         let keys = believed(&self.key, &config)?;
         let kept = match std::fs::read_to_string(&self.state) {
             Ok(kept) => kept,
@@ -332,7 +332,7 @@ impl IndexCommand {
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
         let deed = Deed { name: Name::AdminAction, command: "audit index", asked: String::new() };
-        let (_, directories) = self.places.find(environment, &deed)?;
+        let (_, directories) = self.places.enter(environment, &deed)?;
         let (mut made, mut progress) = (Effort::default(), Progress::new());
         for node in verify::nodes(&directories)? {
             let segments = verify::segments(&directories, &node)?;

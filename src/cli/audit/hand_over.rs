@@ -105,7 +105,7 @@ impl Export {
     ) -> Result<(), Failure> {
         let asked = format!("{:?} {}", self.format, self.wanted.told()).to_lowercase();
         let deed = Deed { name: Name::AuditExport, command: "audit export", asked };
-        let (config, directories) = self.places.find(environment, &deed)?;
+        let (config, directories) = self.places.enter(environment, &deed)?;
         match (&self.control, &self.out) {
             (Some(_), Some(directory)) => self.pack(&config, &directories, directory),
             (_, None) => self.write(&directories, BufWriter::new(std::io::stdout().lock())),

@@ -1,6 +1,7 @@
 //! Where the log lies, whose keys are believed, and what a time means: the same for every command.
 
 use std::io::IsTerminal as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -45,18 +46,18 @@ impl Places {
         self.settings.load(environment, Vec::new())
     }
 
-    /// The configuration, and the directories. What is about to be done with a gateway's own log is told to the gateway
-    /// first; a copy elsewhere is nobody's.
-    pub(in crate::cli::audit) fn find(
+    /// The configuration, and the directories, after the gateway whose log it is was told what is about to be done with it; a
+    /// copy elsewhere is nobody's.
+    pub(in crate::cli::audit) fn enter(
         &self,
         environment: Vec<(String, String)>,
         deed: &Deed,
     ) -> Result<(Config, Vec<PathBuf>), Failure> {
         let config = self.config(environment)?;
-        let mut directories = self.dir.clone();
-        if directories.is_empty() {
-            directories.push(config.audit.dir.clone());
-            directories.extend(config.audit.second_dir.clone());
+        let own = std::iter::once(&config.audit.dir).chain(&config.audit.second_dir);
+        let directories: Vec<PathBuf> =
+            if self.dir.is_empty() { own.clone().cloned().collect() } else { self.dir.clone() };
+        if own.into_iter().any(|own| directories.iter().any(|named| is_same(own, named))) {
             slips::leave(&config, deed);
         }
         if let Some(missing) = directories.iter().find(|directory| !directory.is_dir()) {
@@ -68,6 +69,12 @@ impl Places {
         }
         Ok((config, directories))
     }
+}
+
+/// Whether two paths lead to one directory, whatever links or mounts are on the way.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    place(one).is_some_and(|one| place(other) == Some(one))
 }
 
 /// Keys that were named, or those of this node's own file.

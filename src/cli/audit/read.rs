@@ -101,7 +101,7 @@ impl Query {
             command: "audit query",
             asked: format!("{} {}", self.question, self.wanted.told()),
         };
-        let (_, directories) = self.places.find(environment, &deed)?;
+        let (_, directories) = self.places.enter(environment, &deed)?;
         let mut filter = self.wanted.0;
         let Some(question) = Question::parse(&self.question) else {
             let mut printer = Printer { json: self.json, failed: None, progress: Progress::new() };
@@ -232,7 +232,7 @@ impl Stats {
     ) -> Result<(), Failure> {
         let deed =
             Deed { name: Name::AuditRead, command: "audit stats", asked: self.wanted.told() };
-        let (_, directories) = self.places.find(environment, &deed)?;
+        let (_, directories) = self.places.enter(environment, &deed)?;
         let mut count = Count { counts: BTreeMap::new(), progress: Progress::new() };
         query::scan(&directories, &self.wanted.0, Indexes::Make, &mut count)?;
         let rows = count
@@ -276,7 +276,7 @@ impl Tail {
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
         let deed = Deed { name: Name::AuditRead, command: "audit tail", asked: String::new() };
-        let (_, directories) = self.places.find(environment, &deed)?;
+        let (_, directories) = self.places.enter(environment, &deed)?;
         let (mut tail, mut records) = audit::tail::Tail::last(directories, self.number)?;
         loop {
             for (line, record) in &records {
