@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::audit::index::Index;
+use crate::audit::query::Effort;
 use crate::audit::segment;
 use crate::audit::segment::Segment;
 use crate::audit::verify::walk::Walk;
@@ -195,8 +196,8 @@ pub(in crate::audit) fn is_of_disk(error: &io::Error) -> bool {
     error.raw_os_error().is_some()
 }
 
-/// Verifies one node's log. `progress` hears of bytes read, now and then.
-pub fn verify(question: &Question, progress: &mut dyn FnMut(u64)) -> io::Result<Report> {
+/// Verifies one node's log. `progress` hears of what was read, with each segment and now and then within one.
+pub fn verify(question: &Question, progress: &mut dyn FnMut(Effort)) -> io::Result<Report> {
     let segments = segments(&question.directories, &question.node)?;
     let mut walk = Walk::begin(question, segments.last())?;
     for segment in &segments {

@@ -5,8 +5,11 @@ use std::path::Path;
 
 use modgate::audit::chain::Chain;
 use modgate::audit::keeper;
+use modgate::audit::prove::prove;
+use modgate::audit::query::Effort;
 use modgate::audit::segment::Segment;
 use modgate::audit::verify::Kind;
+use modgate::audit::verify::Question;
 use modgate::config::audit::Packing;
 
 use crate::support::dice::Dice;
@@ -162,6 +165,24 @@ fn spoil(packed: &Packed) {
     let mut changed = packed.bytes.clone();
     changed[..4].copy_from_slice(b"zzzz");
     packed.put(&changed);
+}
+
+#[test]
+fn whoever_waits_hears_of_each_segment() {
+    let (directory, world) = world();
+    let directories = vec![directory.path().join("audit")];
+    let mut heard = Vec::new();
+    let seq = world[0].last - 5;
+    prove(&directories, "gw", seq, &mut |effort| heard.push((effort.opened, effort.bytes)))
+        .unwrap();
+    assert_eq!(heard, [(1, 0)]);
+    heard.clear();
+    let keys = modgate::audit::keys::verifiers(&directory.path().join("audit.key")).unwrap();
+    let question = Question { directories, node: "gw".to_owned(), keys, kept: String::new() };
+    let mut hear = |effort: Effort| heard.push((effort.opened, effort.bytes));
+    modgate::audit::verify::verify(&question, &mut hear).unwrap();
+    let before = |n: usize| world[..n].iter().map(|packed| packed.lines.len() as u64).sum();
+    assert_eq!(heard, [(1, 0), (2, before(1)), (3, before(2)), (4, before(3))]);
 }
 
 fn verify(directory: &Path, more: &[&str]) -> (Option<i32>, String) {

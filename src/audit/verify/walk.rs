@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::audit::chain;
 use crate::audit::chain::Broken;
 use crate::audit::chain::Chain;
+use crate::audit::query::Effort;
 use crate::audit::recover;
 use crate::audit::segment::Segment;
 use crate::audit::verify::Finding;
@@ -64,9 +65,10 @@ impl Walk {
     pub(in crate::audit::verify) fn segment(
         &mut self,
         segment: &Segment,
-        progress: &mut dyn FnMut(u64),
+        progress: &mut dyn FnMut(Effort),
     ) {
         self.report.segments += 1;
+        progress(self.effort());
         let Err(error) = self.lines(segment, progress) else { return };
         let seq = self.place(segment);
         if is_of_disk(&error) {
@@ -79,7 +81,7 @@ impl Walk {
         }
     }
 
-    fn lines(&mut self, segment: &Segment, progress: &mut dyn FnMut(u64)) -> io::Result<()> {
+    fn lines(&mut self, segment: &Segment, progress: &mut dyn FnMut(Effort)) -> io::Result<()> {
         let (mut lines, mut line, mut is_first) = (segment.open()?, Vec::with_capacity(1024), true);
         let mut told = self.report.bytes;
         loop {
@@ -110,9 +112,14 @@ impl Walk {
             }
             if self.report.bytes - told >= PROGRESS_BYTES {
                 told = self.report.bytes;
-                progress(told);
+                progress(self.effort());
             }
         }
+    }
+
+    fn effort(&self) -> Effort {
+        let Report { segments: opened, bytes, .. } = self.report;
+        Effort { opened, bytes, ..Effort::default() }
     }
 
     /// The number of the record that is to be read next in a segment.

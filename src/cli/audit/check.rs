@@ -1,5 +1,6 @@
 //! `modgate audit verify`, `prove`, `key` and `index`.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -80,9 +81,7 @@ impl Verify {
                 kept: kept.clone(),
             };
             let mut progress = Progress::new();
-            let verified = verify::verify(&question, &mut |bytes| {
-                progress.tell(Effort { bytes, ..Effort::default() });
-            });
+            let verified = verify::verify(&question, &mut |effort| progress.tell(effort));
             let report = match verified {
                 Ok(report) => report,
                 // that of another node may lie on a disk that can be read
@@ -200,24 +199,36 @@ impl Prove {
             (Some(node), Some(seq)) => (node, seq),
             (_, _) => place_of(&directories, self.id)?,
         };
-        say_json(&prove::prove(&directories, &node, seq)?)
+        let mut progress = Progress::new();
+        say_json(&prove::prove(&directories, &node, seq, &mut |effort| progress.tell(effort))?)
     }
 }
 
 /// Node and number of the last record with an id.
 fn place_of(directories: &[PathBuf], id: Option<String>) -> Result<(String, u64), Failure> {
-    let mut found = Place(None);
+    let mut found = LastOne { place: None, progress: Progress::new() };
     query::scan(directories, &Filter { id, ..Filter::default() }, Indexes::Make, &mut found)?;
-    found.0.ok_or_else(|| Failure::Settings("modgate: there is no record with this id".to_owned()))
+    found
+        .place
+        .ok_or_else(|| Failure::Settings("modgate: there is no record with this id".to_owned()))
 }
 
-struct Place(Option<(String, u64)>);
+/// Where the last record stands that was wanted.
+struct LastOne {
+    place: Option<(String, u64)>,
+    progress: Progress,
+}
 
-impl Listener for Place {
-    fn record(&mut self, record: &serde_json::Value, line: &str) -> std::ops::ControlFlow<()> {
+impl Listener for LastOne {
+    fn record(&mut self, record: &serde_json::Value, line: &str) -> ControlFlow<()> {
         let node = query::text(record, "/node").map(str::to_owned);
-        self.0 = node.zip(chain::seq(line.as_bytes()));
-        std::ops::ControlFlow::Continue(())
+        self.place = node.zip(chain::seq(line.as_bytes()));
+        ControlFlow::Continue(())
+    }
+
+    fn progress(&mut self, effort: Effort) -> ControlFlow<()> {
+        self.progress.tell(effort);
+        ControlFlow::Continue(())
     }
 }
 

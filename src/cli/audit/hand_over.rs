@@ -225,7 +225,7 @@ fn vouched(
     for node in verify::nodes(directories)? {
         let (directories, keys) = (directories.to_vec(), keys.to_vec());
         let question = Question { directories, node, keys, kept: kept.to_owned() };
-        let mut tell = |bytes| progress.tell(Effort { bytes, ..Effort::default() });
+        let mut tell = |effort| progress.tell(effort);
         reports.push(verify::verify(&question, &mut tell)?);
     }
     Ok((notes, reports))

@@ -184,12 +184,42 @@ impl Progress {
     }
 
     pub(in crate::cli::audit) fn tell(&mut self, effort: Effort) {
-        if self.listens && self.told.elapsed() > EVERY {
-            self.told = SystemClock.instant();
-            let Effort { opened, skipped, bytes } = effort;
-            complain(&format!("… {opened} segments read, {skipped} skipped, {} MiB", bytes >> 20));
+        if let Some(line) = self.line(effort, SystemClock.instant()) {
+            complain(&line);
         }
+    }
+
+    /// What to print at a time, if it is time to print something and somebody is there.
+    fn line(&mut self, effort: Effort, now: Instant) -> Option<String> {
+        if !self.listens || now.saturating_duration_since(self.told) < EVERY {
+            return None;
+        }
+        self.told = now;
+        let Effort { opened, skipped, bytes } = effort;
+        let skipped = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
+        Some(format!("… {opened} segments read{skipped}, {} MiB", bytes >> 20))
     }
 }
 
 const EVERY: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_told_every_two_seconds_and_only_to_somebody() {
+        let begun = SystemClock.instant();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let effort = |opened, skipped| Effort { opened, skipped, bytes: 130 << 20 };
+        let mut progress = Progress { told: begun, listens: true };
+        assert_eq!(progress.line(effort(1, 0), at(1)), None);
+        let read = progress.line(effort(3, 0), at(2));
+        assert_eq!(read.as_deref(), Some("… 3 segments read, 130 MiB"));
+        assert_eq!(progress.line(effort(4, 0), at(3)), None);
+        let skipped = progress.line(effort(5, 7), at(4));
+        assert_eq!(skipped.as_deref(), Some("… 5 segments read, 7 skipped, 130 MiB"));
+        let mut file = Progress { listens: false, ..progress };
+        assert_eq!(file.line(effort(9, 0), at(60)), None);
+    }
+}
