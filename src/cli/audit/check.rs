@@ -1,6 +1,7 @@
 //! `modgate audit verify`, `prove`, `key` and `index`.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -91,11 +92,7 @@ impl Verify {
                     continue;
                 }
             };
-            if self.json {
-                say_json(&report)?;
-            } else {
-                say(&words(&report))?;
-            }
+            print(&report, self.json)?;
             worst = worse(worst, report.exit_code());
         }
         answer(worst)
@@ -116,6 +113,11 @@ pub(in crate::cli::audit) fn answer(worst: u8) -> Result<(), Failure> {
 /// A log that was changed is worse than one that nobody can vouch for.
 pub(in crate::cli::audit) fn worse(before: u8, now: u8) -> u8 {
     if before == 1 || now == 1 { 1 } else { before.max(now) }
+}
+
+#[expect(clippy::fn_params_excessive_bools, reason = "the command line's switch")]
+fn print(report: &Report, json: bool) -> Result<(), Failure> {
+    if json { say_json(report) } else { say(&words(report)) }
 }
 
 fn words(report: &Report) -> String {
@@ -163,6 +165,9 @@ pub(in crate::cli) struct Prove {
     /// Check a proof in a file instead; needs no log
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
+    /// JSON for the answer of --check; a proof is JSON anyhow
+    #[arg(long)]
+    json: bool,
     /// A key to believe, or a file of them; may stand several times [default: this node's own]
     #[arg(long, value_name = "KEY")]
     key: Vec<String>,
@@ -176,22 +181,7 @@ impl Prove {
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
         if let Some(path) = &self.check {
-            let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-            let proof: Proof = serde_json::from_slice(&bytes).context("it is no proof")?;
-            // a proof needs no log, so the directories may be missing
-            let config = self.places.config(environment)?;
-            return match proof.check(&believed(&self.key, &config)?) {
-                Ok(told) => say(&format!(
-                    "record {} is in the log {} of {} records",
-                    proof.index + 1,
-                    told.origin,
-                    told.size
-                )),
-                Err(wrong) => {
-                    say(&format!("NOT PROVED: {wrong}"))?;
-                    Err(Failure::No)
-                }
-            };
+            return self.check(path, environment);
         }
         let deed = Deed { name: Name::AuditRead, command: "audit prove", asked: String::new() };
         let (_, directories) = self.places.enter(environment, &deed)?;
@@ -201,6 +191,33 @@ impl Prove {
         };
         let mut progress = Progress::new();
         say_json(&prove::prove(&directories, &node, seq, &mut |effort| progress.tell(effort))?)
+    }
+}
+
+impl Prove {
+    /// A proof needs no log, so the directories may be missing.
+    fn check(&self, path: &Path, environment: Vec<(String, String)>) -> Result<(), Failure> {
+        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        let proof: Proof = serde_json::from_slice(&bytes).context("it is no proof")?;
+        let config = self.places.config(environment)?;
+        let record = proof.index.saturating_add(1);
+        match proof.check(&believed(&self.key, &config)?) {
+            Ok(told) if self.json => say_json(&json!({
+                "proved": true, "record": record, "log": told.origin, "records": told.size,
+            })),
+            Ok(told) => say(&format!(
+                "record {record} is in the log {} of {} records",
+                told.origin, told.size
+            )),
+            Err(wrong) => {
+                if self.json {
+                    say_json(&json!({"proved": false, "why": wrong.to_string()}))?;
+                } else {
+                    say(&format!("NOT PROVED: {wrong}"))?;
+                }
+                Err(Failure::No)
+            }
+        }
     }
 }
 
@@ -250,6 +267,9 @@ pub(in crate::cli) struct Witness {
     /// The node's key, or a file of keys; may stand several times [default: this node's own]
     #[arg(long, value_name = "KEY")]
     key: Vec<String>,
+    /// JSON: the note, or what verification came to
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     places: Places,
 }
@@ -275,10 +295,14 @@ impl Witness {
                 let staged = self.state.with_extension("staged");
                 std::fs::write(&staged, &note)?;
                 std::fs::rename(&staged, &self.state)?;
-                say(&note)
+                if self.json {
+                    say_json(&json!({"node": question.node, "note": note}))
+                } else {
+                    say(&note)
+                }
             }
             Err(Unwitnessed::Changed(report)) => {
-                say(&words(&report))?;
+                print(&report, self.json)?;
                 Err(Failure::No)
             }
             Err(error @ Unwitnessed::File(_)) => Err(error.into()),
@@ -292,6 +316,9 @@ pub(in crate::cli) struct KeyCommand {
     /// Add a new key: from the next start it signs beside the former ones, until you take their lines out of the file
     #[arg(long)]
     rotate: bool,
+    /// JSON, one object for each key, the current one last
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     places: Places,
 }
@@ -321,7 +348,12 @@ impl KeyCommand {
         }
         let signers = keys::signers(path, &name)?;
         for signer in signers {
-            say(&signer.verifier().to_string())?;
+            let key = signer.verifier();
+            if self.json {
+                say_json(&json!({"name": key.name(), "key": key.to_string()}))?;
+            } else {
+                say(&key.to_string())?;
+            }
         }
         Ok(())
     }
@@ -333,6 +365,9 @@ pub(in crate::cli) struct IndexCommand {
     /// Make them again even where they are there
     #[arg(long)]
     again: bool,
+    /// JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     places: Places,
 }
@@ -358,6 +393,9 @@ impl IndexCommand {
                 made.bytes += index.records_bytes()?;
                 progress.tell(made);
             }
+        }
+        if self.json {
+            return say_json(&json!({"segments": made.opened, "bytes": made.bytes}));
         }
         say(&format!("{} closed segments have their index", made.opened))
     }
