@@ -30,7 +30,7 @@ use crate::tlog::note::Verifier;
 
 /// What to verify, and against what.
 #[derive(Debug, Clone, Default)]
-pub struct Question {
+pub struct Subject {
     /// The directories of segments; two if there is a second sink.
     pub directories: Vec<PathBuf>,
     /// The node whose log it is.
@@ -197,9 +197,9 @@ pub(in crate::audit) fn is_of_disk(error: &io::Error) -> bool {
 }
 
 /// Verifies one node's log. `progress` hears of what was read, with each segment and now and then within one.
-pub fn verify(question: &Question, progress: &mut dyn FnMut(Effort)) -> io::Result<Report> {
-    let segments = segments(&question.directories, &question.node)?;
-    let mut walk = Walk::begin(question, segments.last())?;
+pub fn verify(subject: &Subject, progress: &mut dyn FnMut(Effort)) -> io::Result<Report> {
+    let segments = segments(&subject.directories, &subject.node)?;
+    let mut walk = Walk::begin(subject, segments.last())?;
     for segment in &segments {
         walk.segment(segment, progress);
     }

@@ -9,7 +9,7 @@ use modgate::audit::prove::prove;
 use modgate::audit::query::Effort;
 use modgate::audit::segment::Segment;
 use modgate::audit::verify::Kind;
-use modgate::audit::verify::Question;
+use modgate::audit::verify::Subject;
 use modgate::config::audit::Packing;
 
 use crate::support::dice::Dice;
@@ -178,7 +178,7 @@ fn whoever_waits_hears_of_each_segment() {
     assert_eq!(heard, [(1, 0)]);
     heard.clear();
     let keys = modgate::audit::keys::verifiers(&directory.path().join("audit.key")).unwrap();
-    let question = Question { directories, node: "gw".to_owned(), keys, kept: String::new() };
+    let question = Subject { directories, node: "gw".to_owned(), keys, kept: String::new() };
     let mut hear = |effort: Effort| heard.push((effort.opened, effort.bytes));
     modgate::audit::verify::verify(&question, &mut hear).unwrap();
     let before = |n: usize| world[..n].iter().map(|packed| packed.lines.len() as u64).sum();

@@ -212,7 +212,7 @@ fn of_two_directories_the_one_that_has_more_of_a_segment_is_read_compressed_or_n
     modgate::audit::keeper::close(&whole, modgate::config::audit::Packing::Compress).unwrap();
     assert!(whole.packed().metadata().unwrap().len() < cut.metadata().unwrap().len());
     for directories in [[audit.clone(), second.clone()], [second, audit]] {
-        let question = modgate::audit::verify::Question {
+        let question = modgate::audit::verify::Subject {
             directories: directories.into(),
             node: "gw".to_owned(),
             keys: modgate::audit::keys::verifiers(&world.path().join("audit.key")).unwrap(),
@@ -244,7 +244,7 @@ fn a_new_key_is_believed_because_the_old_one_vouches_for_it() {
     let verified = |keys: Vec<_>| {
         let directories = vec![world.path().join("audit")];
         let (node, kept) = ("gw".to_owned(), String::new());
-        let question = modgate::audit::verify::Question { directories, node, keys, kept };
+        let question = modgate::audit::verify::Subject { directories, node, keys, kept };
         modgate::audit::verify::verify(&question, &mut |_| ()).unwrap()
     };
     modgate::audit::keys::rotate(&file, "modgate/gw").unwrap();

@@ -14,9 +14,9 @@ use crate::audit::recover;
 use crate::audit::segment::Segment;
 use crate::audit::verify::Finding;
 use crate::audit::verify::Kind;
-use crate::audit::verify::Question;
 use crate::audit::verify::Remark;
 use crate::audit::verify::Report;
+use crate::audit::verify::Subject;
 use crate::audit::verify::Unread;
 use crate::audit::verify::is_of_disk;
 use crate::audit::verify::notes::Notes;
@@ -43,11 +43,11 @@ pub(in crate::audit::verify) struct Walk {
 impl Walk {
     /// Before the first record.
     pub(in crate::audit::verify) fn begin(
-        question: &Question,
+        subject: &Subject,
         newest: Option<&Segment>,
     ) -> io::Result<Self> {
-        let mut report = Report { node: question.node.clone(), ..Report::default() };
-        let notes = Notes::gather(question, &mut report.unread)?;
+        let mut report = Report { node: subject.node.clone(), ..Report::default() };
+        let notes = Notes::gather(subject, &mut report.unread)?;
         Ok(Self {
             report,
             chain: Chain::default(),

@@ -22,8 +22,8 @@ use crate::audit::query::Indexes;
 use crate::audit::query::Listener;
 use crate::audit::slip::Deed;
 use crate::audit::verify;
-use crate::audit::verify::Question;
 use crate::audit::verify::Report;
+use crate::audit::verify::Subject;
 use crate::audit::witness;
 use crate::audit::witness::Unwitnessed;
 use crate::cli::Failure;
@@ -75,19 +75,19 @@ impl Verify {
         }
         let mut worst = 0;
         for node in nodes {
-            let question = Question {
+            let subject = Subject {
                 directories: directories.clone(),
                 node,
                 keys: keys.clone(),
                 kept: kept.clone(),
             };
             let mut progress = Progress::new();
-            let verified = verify::verify(&question, &mut |effort| progress.tell(effort));
+            let verified = verify::verify(&subject, &mut |effort| progress.tell(effort));
             let report = match verified {
                 Ok(report) => report,
                 // that of another node may lie on a disk that can be read
                 Err(error) => {
-                    complain(&format!("modgate: the log of {}: {error}", question.node));
+                    complain(&format!("modgate: the log of {}: {error}", subject.node));
                     worst = worse(worst, 2);
                     continue;
                 }
@@ -289,14 +289,14 @@ impl Witness {
         };
         let mut signers = keys::signers(&self.signs_with, &self.name)?;
         let signer = signers.pop().context("the witness has no key")?;
-        let question = Question { directories, node: self.node, keys, kept };
-        match witness::cosign(&question, &signer) {
+        let subject = Subject { directories, node: self.node, keys, kept };
+        match witness::cosign(&subject, &signer) {
             Ok(note) => {
                 let staged = self.state.with_extension("staged");
                 std::fs::write(&staged, &note)?;
                 std::fs::rename(&staged, &self.state)?;
                 if self.json {
-                    say_json(&json!({"node": question.node, "note": note}))
+                    say_json(&json!({"node": subject.node, "note": note}))
                 } else {
                     say(&note)
                 }

@@ -30,8 +30,8 @@ use crate::audit::query::text;
 use crate::audit::segment;
 use crate::audit::slip::Deed;
 use crate::audit::verify;
-use crate::audit::verify::Question;
 use crate::audit::verify::Report;
+use crate::audit::verify::Subject;
 use crate::cli::Failure;
 use crate::cli::audit::check::answer;
 use crate::cli::audit::check::worse;
@@ -118,13 +118,13 @@ impl Export {
 
     fn write(&self, directories: &[PathBuf], into: impl Write) -> Result<(), Failure> {
         let format = self.format.format();
-        let mut writer = Writer::new(format, into);
+        let mut exporter = Exporter::new(format, into);
         if let Some(header) = format.header() {
-            write!(writer.into, "{header}{}", format.line_end())?;
+            write!(exporter.into, "{header}{}", format.line_end())?;
         }
-        query::scan(directories, &self.wanted.0, Indexes::Make, &mut writer)?;
-        writer.into.flush()?;
-        writer.failed.map_or(Ok(()), |error| Err(error.into()))
+        query::scan(directories, &self.wanted.0, Indexes::Make, &mut exporter)?;
+        exporter.into.flush()?;
+        exporter.failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// What an assessor takes along: nothing in it needs modgate to be read.
@@ -132,23 +132,23 @@ impl Export {
         std::fs::create_dir_all(into).with_context(|| into.display().to_string())?;
         let format = Format::Jsonl;
         let file = BufWriter::new(File::create(into.join("records.jsonl"))?);
-        let mut writer = Writer::new(format, file);
-        let scanned = query::scan(directories, &self.wanted.0, Indexes::Ignore, &mut writer);
-        writer.into.flush()?;
-        if let Some(error) = writer.failed {
+        let mut exporter = Exporter::new(format, file);
+        let scanned = query::scan(directories, &self.wanted.0, Indexes::Ignore, &mut exporter);
+        exporter.into.flush()?;
+        if let Some(error) = exporter.failed {
             return Err(error.into());
         }
         let keys = believed(&self.key, config)?;
         let kept = kept_elsewhere(self.checkpoints.as_deref(), config)?;
         let (notes, reports) = vouched(directories, &keys, &kept)?;
         let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
-        let (told, copies) = kept_policies(config, directories, &writer.policies);
+        let (told, copies) = kept_policies(config, directories, &exporter.policies);
         let files = [
             ("checkpoints.txt", notes.into_bytes()),
             ("verification.json", serde_json::to_vec_pretty(&reports)?),
             ("keys.txt", (keys.join("\n") + "\n").into_bytes()),
             ("policies.json", serde_json::to_vec_pretty(&told)?),
-            ("controls.json", serde_json::to_vec_pretty(&controls(&writer.events))?),
+            ("controls.json", serde_json::to_vec_pretty(&controls(&exporter.events))?),
         ];
         let mut sums = format!("{}  records.jsonl\n", keeper::digest(&into.join("records.jsonl"))?);
         let files = files.map(|(name, bytes)| (name.to_owned(), bytes));
@@ -224,14 +224,14 @@ fn vouched(
     notes.push_str(kept);
     for node in verify::nodes(directories)? {
         let (directories, keys) = (directories.to_vec(), keys.to_vec());
-        let question = Question { directories, node, keys, kept: kept.to_owned() };
+        let subject = Subject { directories, node, keys, kept: kept.to_owned() };
         let mut tell = |effort| progress.tell(effort);
-        reports.push(verify::verify(&question, &mut tell)?);
+        reports.push(verify::verify(&subject, &mut tell)?);
     }
     Ok((notes, reports))
 }
 
-struct Writer<W> {
+struct Exporter<W> {
     format: Format,
     into: W,
     failed: Option<std::io::Error>,
@@ -240,14 +240,14 @@ struct Writer<W> {
     progress: Progress,
 }
 
-impl<W: Write> Writer<W> {
+impl<W: Write> Exporter<W> {
     fn new(format: Format, into: W) -> Self {
         let (events, policies) = (BTreeMap::new(), BTreeMap::new());
         Self { format, into, failed: None, events, policies, progress: Progress::new() }
     }
 }
 
-impl<W: Write> Listener for Writer<W> {
+impl<W: Write> Listener for Exporter<W> {
     fn record(&mut self, record: &Value, line: &str) -> ControlFlow<()> {
         let event = text(record, "/event").unwrap_or_default().to_owned();
         *self.events.entry(event).or_default() += 1;
