@@ -5,6 +5,8 @@
 //! [`Finding`] says is evidence of a change; what a [`Remark`] says was declared by the log itself, or cannot be signed yet.
 //! What is compressed and cannot be inflated was changed; what the disk does not give is [`Unread`], and nobody can tell.
 //!
+//! Of a period only what overlaps it is read; the report says what was not.
+//!
 //! Behind a hole, which retention makes and records, nothing vouches for the records before it: they need a checkpoint of
 //! their own, or anybody could put records into it.
 //!
@@ -13,6 +15,7 @@
 //! records; if none follows they are a stranger's.
 
 mod notes;
+mod period;
 mod walk;
 
 use std::io;
@@ -25,6 +28,7 @@ use crate::audit::index::Index;
 use crate::audit::query::Effort;
 use crate::audit::segment;
 use crate::audit::segment::Segment;
+pub use crate::audit::verify::period::Period;
 use crate::audit::verify::walk::Walk;
 use crate::tlog::note::Verifier;
 
@@ -81,7 +85,8 @@ pub struct Finding {
 /// Something declared, or not signed yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Remark {
-    /// `declared_gap`, `deleted`, `unsigned_tail`, `half_line`, `ended_without_a_word`, `other_key`.
+    /// `declared_gap`, `deleted`, `unsigned_tail`, `half_line`, `ended_without_a_word`, `other_key`, `hole`, `not_verified`,
+    /// `not_read`.
     pub kind: &'static str,
     /// The first record it concerns.
     pub seq: u64,
@@ -198,9 +203,26 @@ pub(in crate::audit) fn is_of_disk(error: &io::Error) -> bool {
 
 /// Verifies one node's log. `progress` hears of what was read, with each segment and now and then within one.
 pub fn verify(subject: &Subject, progress: &mut dyn FnMut(Effort)) -> io::Result<Report> {
+    verify_period(subject, &Period::default(), progress)
+}
+
+/// Verifies what of a node's log overlaps a period.
+pub fn verify_period(
+    subject: &Subject,
+    period: &Period,
+    progress: &mut dyn FnMut(Effort),
+) -> io::Result<Report> {
     let segments = segments(&subject.directories, &subject.node)?;
     let mut walk = Walk::begin(subject, segments.last())?;
-    for segment in &segments {
+    let reach = period.reach(&segments, |before| walk.is_vouched(before));
+    if let Some(first) = segments.get(reach.first).filter(|_| reach.first > 0) {
+        walk.begin_at(first);
+    }
+    for (number, segment) in segments.iter().enumerate().skip(reach.first) {
+        let behind = segments.get(reach.last).filter(|_| number > reach.last);
+        if behind.is_some_and(|behind| walk.has_enough(behind)) {
+            return Ok(walk.finish_before(segment));
+        }
         walk.segment(segment, progress);
     }
     Ok(walk.finish())

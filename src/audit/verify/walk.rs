@@ -61,6 +61,36 @@ impl Walk {
         })
     }
 
+    /// Whether a believed checkpoint covers just this much of the log.
+    pub(in crate::audit::verify) fn is_vouched(&self, before: &Chain) -> bool {
+        matches!(self.notes.vouched(before.edge.size(), &before.root()), Vouched::Believed)
+    }
+
+    /// Leaves what is before a segment unread.
+    pub(in crate::audit::verify) fn begin_at(&mut self, segment: &Segment) {
+        self.leads_on = false;
+        let last = segment.first - 1;
+        let what = format!("records up to {last} are before the period, and were not read");
+        self.remark("not_read", 1, what);
+    }
+
+    /// Whether what was read is enough for what is before a segment that was read: its first record, which says that nothing
+    /// more of the period follows, is covered by a believed checkpoint, and no hole waits for a record that explains it.
+    pub(in crate::audit::verify) fn has_enough(&self, behind: &Segment) -> bool {
+        let mut holes = self.holes.iter();
+        self.report.signed >= behind.first
+            && holes.all(|(first, last, _)| self.explained(*first, *last))
+    }
+
+    /// Leaves a segment and what is behind it unread.
+    pub(in crate::audit::verify) fn finish_before(mut self, segment: &Segment) -> Report {
+        let what =
+            format!("records from {} on are behind the period, and were not read", segment.first);
+        self.remark("not_read", segment.first, what);
+        self.leads_on = false;
+        self.finish()
+    }
+
     /// Reads a segment, up to the first record that is not what it should be.
     pub(in crate::audit::verify) fn segment(
         &mut self,
@@ -416,4 +446,4 @@ fn detail(line: &[u8], member: &str) -> Option<String> {
 /// Progress is told about this often.
 const PROGRESS_BYTES: u64 = 64 << 20;
 /// A record is 8 KiB at most, the first one of a start with many keys a little more; what has no end is no line.
-const LONGEST_LINE_BYTES: u64 = 64 << 10;
+pub(in crate::audit::verify) const LONGEST_LINE_BYTES: u64 = 64 << 10;
