@@ -31,6 +31,7 @@
 //! checkpoint, and sign what leads on from what they signed last.
 //!
 //! **Limits.** Whoever owns the node can write false new records, but cannot change what a checkpoint kept elsewhere covers.
+//! Bits of a compressed block that mean nothing to whoever inflates it are no record's, and nobody misses them.
 //! Whoever may read the files and not write beside them leaves no slip; the file system's own audit tells of them. A token
 //! issued or revoked in the last seconds of a gateway that is killed is told by the token file alone.
 //! A log with one directory waits for it, however long it hangs; with two, either is enough ([`sinks`]).

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::audit::chain;
+use crate::audit::query::Effort;
 use crate::audit::recover;
 use crate::audit::segment;
 use crate::audit::verify;
@@ -51,19 +52,38 @@ pub enum ProofError {
     Damaged(u64),
 }
 
-/// Proves a node's record by its number.
-pub fn prove(directories: &[PathBuf], node: &str, seq: u64) -> Result<Proof, ProofError> {
+/// Proves a node's record by its number. `progress` hears of what was read, with each segment.
+pub fn prove(
+    directories: &[PathBuf],
+    node: &str,
+    seq: u64,
+    progress: &mut dyn FnMut(Effort),
+) -> Result<Proof, ProofError> {
     let segments = verify::segments(directories, node)?;
     let start = segments.iter().rposition(|segment| segment.first <= seq);
     let segments = start.and_then(|start| segments.get(start..)).ok_or(ProofError::NoRecord)?;
     let (size, checkpoint) = covering(directories, node, seq)?.ok_or(ProofError::NotSigned(seq))?;
     let mut gather = Inclusion::new(seq - 1, size).ok_or(ProofError::NoRecord)?;
-    let (mut record, mut next) = (None, None);
+    let (mut record, mut next, mut effort) = (None, None, Effort::default());
     for segment in segments {
+        if next.is_some_and(|next| next > size) {
+            break;
+        }
+        effort.opened += 1;
+        progress(effort);
         let (mut lines, mut line) = (segment.open()?, Vec::new());
         while next.is_none_or(|next| next <= size) {
             line.clear();
-            if lines.read_until(b'\n', &mut line)? == 0 || line.pop() != Some(b'\n') {
+            let read = lines.read_until(b'\n', &mut line);
+            let read = read.map_err(|error| {
+                if verify::is_of_disk(&error) {
+                    ProofError::File(error)
+                } else {
+                    ProofError::Damaged(next.unwrap_or(segment.first))
+                }
+            })?;
+            effort.bytes += read as u64;
+            if read == 0 || line.pop() != Some(b'\n') {
                 break;
             }
             if next.is_none() {

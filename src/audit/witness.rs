@@ -12,8 +12,8 @@ use std::io;
 
 use crate::audit::prove;
 use crate::audit::verify;
-use crate::audit::verify::Question;
 use crate::audit::verify::Report;
+use crate::audit::verify::Subject;
 use crate::tlog::note;
 use crate::tlog::note::Signer;
 
@@ -28,13 +28,13 @@ pub enum Unwitnessed {
     Changed(Box<Report>),
 }
 
-/// The newest checkpoint with the witness's signature beside the node's. `question.kept` holds the note signed before.
-pub fn cosign(question: &Question, witness: &Signer) -> Result<String, Unwitnessed> {
-    let report = verify::verify(question, &mut |_| ())?;
+/// The newest checkpoint with the witness's signature beside the node's. `subject.kept` holds the note signed before.
+pub fn cosign(subject: &Subject, witness: &Signer) -> Result<String, Unwitnessed> {
+    let report = verify::verify(subject, &mut |_| ())?;
     if report.exit_code() != 0 {
         return Err(Unwitnessed::Changed(Box::new(report)));
     }
-    match prove::covering(&question.directories, &question.node, report.signed)? {
+    match prove::covering(&subject.directories, &subject.node, report.signed)? {
         Some((_, newest)) => Ok(note::cosign(&newest, witness)),
         None => Err(Unwitnessed::Changed(Box::new(report))),
     }

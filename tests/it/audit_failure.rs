@@ -169,8 +169,7 @@ fn starts_on_a_full_disk_go_on_where_the_log_stood() {
     let node = records[0]["node"].as_str().unwrap().to_owned();
     let keys = modgate::audit::keys::verifiers(&world.gateway.state().join("audit.key")).unwrap();
     let directories = vec![disk.path().to_owned()];
-    let question =
-        modgate::audit::verify::Question { directories, node, keys, kept: String::new() };
+    let question = modgate::audit::verify::Subject { directories, node, keys, kept: String::new() };
     let report = modgate::audit::verify::verify(&question, &mut |_| ()).unwrap();
     assert_eq!(report.exit_code(), 0, "{report:?}");
     let held = modgate::audit::segment::list(disk.path()).unwrap();

@@ -192,7 +192,7 @@ fn a_start_does_not_wait_for_ever_for_a_directory_that_hangs() {
 /// What verification says of both directories together.
 fn verified(world: &World) -> modgate::audit::verify::Report {
     let directories = vec![world.hangs(), world.other.clone()];
-    let question = modgate::audit::verify::Question {
+    let question = modgate::audit::verify::Subject {
         node: modgate::audit::verify::nodes(&directories).unwrap().remove(0),
         directories,
         keys: modgate::audit::keys::verifiers(&world.gateway.state().join("audit.key")).unwrap(),

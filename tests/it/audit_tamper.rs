@@ -6,6 +6,7 @@ use modgate::audit::verify::Kind;
 use modgate::audit::witness::register::Looked;
 use modgate::tlog::note::Signer;
 
+use crate::support::dice::Dice;
 use crate::support::log::download;
 use crate::support::log::segment;
 use crate::support::log::settings;
@@ -22,18 +23,6 @@ fn world() -> tempfile::TempDir {
     });
     write(settings(directory.path()), events);
     directory
-}
-
-/// Numbers that look random and are the same each time.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % u64::try_from(limit).unwrap()).unwrap()
-    }
 }
 
 /// Changes the text of a log in one way; gives it and the number of the first record that is bad.
@@ -62,6 +51,13 @@ fn change(lines: &[&str], way: usize, dice: &mut Dice) -> (String, u64) {
             let first = if lines[at] == lines[at + 1] { at + 1 } else { at };
             return (lines.concat(), u64::try_from(first).unwrap() + 1);
         }
+        4 => {
+            // a record that never was, in any place: it looks like one, up to its number and its chain value
+            let at = dice.below(lines.len() + 1);
+            let like = lines[dice.below(lines.len())].replace("corp.example", "evil.example");
+            lines.insert(at, invented(&like, u64::try_from(at).unwrap() + 1, dice));
+            return (lines.concat(), u64::try_from(at).unwrap() + 1);
+        }
         _ => {
             let whole = lines.concat();
             let end = dice.below(whole.len());
@@ -71,6 +67,15 @@ fn change(lines: &[&str], way: usize, dice: &mut Dice) -> (String, u64) {
         }
     }
     (lines.concat(), u64::try_from(at).unwrap() + 1)
+}
+
+/// A line like another one, with a number and a chain value that somebody made up.
+fn invented(like: &str, seq: u64, dice: &mut Dice) -> String {
+    let (_, rest) = like.split_once(",\"time\":").unwrap();
+    let (rest, _) = rest.rsplit_once(",\"chain\":\"").unwrap();
+    let value: [u8; 32] = std::array::from_fn(|_| u8::try_from(dice.below(256)).unwrap());
+    let value = modgate::audit::chain::text_of(&value);
+    format!("{{\"v\":1,\"seq\":{seq},\"time\":{rest},\"chain\":\"{value}\"}}\n")
 }
 
 #[test]
@@ -83,12 +88,12 @@ fn two_thousand_changes_are_found_and_the_first_bad_record_is_named() {
     let mut dice = Dice(0x2545_f491_4f6c_dd1d);
     let (mut found, mut named) = (0, 0);
     for n in 0..CHANGES {
-        let (changed, bad) = change(&lines, n % 5, &mut dice);
+        let (changed, bad) = change(&lines, n % 6, &mut dice);
         std::fs::write(&path, changed).unwrap();
         let report = verified(world.path(), "");
         found += usize::from(report.exit_code() == 1);
         let first = report.findings.first().map(|finding| finding.seq);
-        assert_eq!(first, Some(bad), "change {n} ({}): {report:?}", n % 5);
+        assert_eq!(first, Some(bad), "change {n} ({}): {report:?}", n % 6);
         named += 1;
     }
     assert_eq!((found, named), (CHANGES, CHANGES));
@@ -207,7 +212,7 @@ fn of_two_directories_the_one_that_has_more_of_a_segment_is_read_compressed_or_n
     modgate::audit::keeper::close(&whole, modgate::config::audit::Packing::Compress).unwrap();
     assert!(whole.packed().metadata().unwrap().len() < cut.metadata().unwrap().len());
     for directories in [[audit.clone(), second.clone()], [second, audit]] {
-        let question = modgate::audit::verify::Question {
+        let question = modgate::audit::verify::Subject {
             directories: directories.into(),
             node: "gw".to_owned(),
             keys: modgate::audit::keys::verifiers(&world.path().join("audit.key")).unwrap(),
@@ -239,7 +244,7 @@ fn a_new_key_is_believed_because_the_old_one_vouches_for_it() {
     let verified = |keys: Vec<_>| {
         let directories = vec![world.path().join("audit")];
         let (node, kept) = ("gw".to_owned(), String::new());
-        let question = modgate::audit::verify::Question { directories, node, keys, kept };
+        let question = modgate::audit::verify::Subject { directories, node, keys, kept };
         modgate::audit::verify::verify(&question, &mut |_| ()).unwrap()
     };
     modgate::audit::keys::rotate(&file, "modgate/gw").unwrap();

@@ -5,6 +5,8 @@
 
 mod access;
 mod audit_admin;
+mod audit_commands;
+mod audit_damage;
 mod audit_events;
 mod audit_failure;
 mod audit_hang;

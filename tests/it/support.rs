@@ -6,6 +6,7 @@ pub(crate) mod cable;
 pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod collector;
+pub(crate) mod dice;
 pub(crate) mod disk;
 pub(crate) mod fault;
 pub(crate) mod faults;

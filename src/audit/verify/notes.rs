@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::audit::segment;
-use crate::audit::verify::Question;
+use crate::audit::verify::Subject;
+use crate::audit::verify::Unread;
 use crate::tlog::checkpoint::Checkpoint;
 use crate::tlog::note;
 use crate::tlog::note::Note;
@@ -45,15 +46,18 @@ pub(in crate::audit::verify) struct Notes {
 }
 
 impl Notes {
-    /// Those beside the segments, removed segments included, and those kept elsewhere.
-    pub(in crate::audit::verify) fn gather(question: &Question) -> io::Result<Self> {
+    /// Those beside the segments, removed segments included, and those kept elsewhere. What is no text is no note.
+    pub(in crate::audit::verify) fn gather(
+        subject: &Subject,
+        unread: &mut Vec<Unread>,
+    ) -> io::Result<Self> {
         let mut by_size: BTreeMap<u64, Vec<Signed>> = BTreeMap::new();
         let mut add = |text: &str| {
             for text in note::split(text) {
                 let Ok(note) = Note::parse(text) else { continue };
                 let Some(told) = Checkpoint::parse(&note.text) else { continue };
                 let is_ours =
-                    told.origin.rsplit_once('/').is_some_and(|(_, node)| node == question.node);
+                    told.origin.rsplit_once('/').is_some_and(|(_, node)| node == subject.node);
                 let at = by_size.entry(told.size).or_default();
                 let signed = Signed { told, note };
                 if is_ours && !at.iter().any(|known| known.note == signed.note) {
@@ -61,20 +65,24 @@ impl Notes {
                 }
             }
         };
-        add(&question.kept);
-        for directory in &question.directories {
+        add(&subject.kept);
+        for directory in &subject.directories {
             for segment in
-                segment::list(directory)?.iter().filter(|found| found.node == question.node)
+                segment::list(directory)?.iter().filter(|found| found.node == subject.node)
             {
-                match std::fs::read_to_string(segment.checkpoints()) {
-                    Ok(text) => add(&text),
+                match std::fs::read(segment.checkpoints()) {
+                    Ok(bytes) => add(&String::from_utf8_lossy(&bytes)),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        let (segment, seq) = (segment.stem.clone(), segment.first);
+                        let why = format!("its checkpoints: {error}");
+                        unread.push(Unread { segment, seq, why });
+                    }
                 }
             }
         }
         by_size.retain(|_, at| !at.is_empty());
-        Ok(Self { by_size, believed: question.keys.clone(), heard_of: Vec::new() })
+        Ok(Self { by_size, believed: subject.keys.clone(), heard_of: Vec::new() })
     }
 
     /// Takes the checkpoints of a size.

@@ -1,5 +1,7 @@
 //! `modgate audit verify`, `prove`, `key` and `index`.
 
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -20,14 +22,17 @@ use crate::audit::query::Indexes;
 use crate::audit::query::Listener;
 use crate::audit::slip::Deed;
 use crate::audit::verify;
-use crate::audit::verify::Question;
+use crate::audit::verify::Period;
 use crate::audit::verify::Report;
+use crate::audit::verify::Subject;
 use crate::audit::witness;
 use crate::audit::witness::Unwitnessed;
 use crate::cli::Failure;
 use crate::cli::audit::places::Places;
 use crate::cli::audit::places::Progress;
 use crate::cli::audit::places::believed;
+use crate::cli::audit::places::kept_elsewhere;
+use crate::cli::audit::places::time;
 use crate::cli::audit::say_json;
 use crate::cli::complain;
 use crate::cli::say;
@@ -39,12 +44,18 @@ pub(in crate::cli) struct Verify {
     /// A key to believe, or a file of them; may stand several times [default: this node's own]
     #[arg(long, value_name = "KEY")]
     key: Vec<String>,
-    /// A file, or a directory of files, of checkpoints that were kept elsewhere
+    /// A file, or a directory of files, of checkpoints that were kept elsewhere, besides those that this node witnessed
     #[arg(long, value_name = "PATH")]
     checkpoints: Option<PathBuf>,
     /// Only this node's log
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
+    /// Only what holds records no earlier than a time; the rest is named and not read
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    from: Option<String>,
+    /// Only what holds records earlier than a time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    to: Option<String>,
     /// JSON, one object for each node
     #[arg(long)]
     json: bool,
@@ -57,10 +68,11 @@ impl Verify {
         self,
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
-        let deed = Deed { name: Name::AuditVerify, command: "audit verify", asked: String::new() };
-        let (config, directories) = self.places.find(environment, &deed)?;
+        let period = Period { from: self.from, to: self.to };
+        let deed = Deed { name: Name::AuditVerify, command: "audit verify", asked: told(&period) };
+        let (config, directories) = self.places.enter(environment, &deed)?;
         let keys = believed(&self.key, &config)?;
-        let kept = self.checkpoints.as_deref().map(notes_in).transpose()?.unwrap_or_default();
+        let kept = kept_elsewhere(self.checkpoints.as_deref(), &config)?;
         let nodes = match self.node {
             Some(node) => vec![node],
             None => verify::nodes(&directories)?,
@@ -72,70 +84,88 @@ impl Verify {
         }
         let mut worst = 0;
         for node in nodes {
-            let question = Question {
+            let subject = Subject {
                 directories: directories.clone(),
                 node,
                 keys: keys.clone(),
                 kept: kept.clone(),
             };
             let mut progress = Progress::new();
-            let report = verify::verify(&question, &mut |bytes| {
-                progress.tell(Effort { bytes, ..Effort::default() });
-            })?;
-            if self.json {
-                say_json(&report)?;
-            } else {
-                say(&words(&report))?;
-            }
-            // a log that was changed is worse than one that nobody can vouch for
-            worst = match (worst, report.exit_code()) {
-                (1, _) | (_, 1) => 1,
-                (before, now) => before.max(now),
+            let mut tell = |effort| progress.tell(effort);
+            let verified = verify::verify_period(&subject, &period, &mut tell);
+            let report = match verified {
+                Ok(report) => report,
+                // that of another node may lie on a disk that can be read
+                Err(error) => {
+                    complain(&format!("modgate: the log of {}: {error}", subject.node));
+                    worst = worse(worst, 2);
+                    continue;
+                }
             };
+            print(&report, self.json)?;
+            worst = worse(worst, report.exit_code());
         }
-        match worst {
-            0 => Ok(()),
-            1 => Err(Failure::No),
-            _ => Err(Failure::Settings(
-                "modgate: no believed checkpoint covers the log, so nobody can tell".to_owned(),
-            )),
-        }
+        answer(worst)
     }
 }
 
-/// The notes of a file, or of every file of a directory.
-fn notes_in(path: &std::path::Path) -> Result<String, Failure> {
-    if !path.is_dir() {
-        return Ok(std::fs::read_to_string(path).with_context(|| path.display().to_string())?);
+/// For the record of the question.
+fn told(period: &Period) -> String {
+    let ends = [("from", &period.from), ("to", &period.to)];
+    let given = ends.iter().filter_map(|(name, time)| Some(format!("{name}={}", time.as_ref()?)));
+    given.collect::<Vec<_>>().join(" ")
+}
+
+/// The answer to whether logs are what they were, by the worst exit code of a report.
+pub(in crate::cli::audit) fn answer(worst: u8) -> Result<(), Failure> {
+    match worst {
+        0 => Ok(()),
+        1 => Err(Failure::No),
+        _ => Err(Failure::Settings(
+            "modgate: nobody can tell: a log could not be read, or no believed checkpoint covers it".to_owned(),
+        )),
     }
-    let mut notes = String::new();
-    for entry in std::fs::read_dir(path)? {
-        // what is no text is no note
-        notes.push_str(&std::fs::read_to_string(entry?.path()).unwrap_or_default());
-    }
-    Ok(notes)
+}
+
+/// A log that was changed is worse than one that nobody can vouch for.
+pub(in crate::cli::audit) fn worse(before: u8, now: u8) -> u8 {
+    if before == 1 || now == 1 { 1 } else { before.max(now) }
+}
+
+#[expect(clippy::fn_params_excessive_bools, reason = "the command line's switch")]
+fn print(report: &Report, json: bool) -> Result<(), Failure> {
+    if json { say_json(report) } else { say(&words(report)) }
 }
 
 fn words(report: &Report) -> String {
-    let Report { node, segments, records, bytes, checkpoints, last, signed, findings, remarks } =
-        report;
+    let Report { node, segments, records, bytes, checkpoints, last, signed, .. } = report;
     let mut text = format!(
         "{node}: {records} records in {segments} segments ({} MiB), up to {last}; {checkpoints} checkpoints fit, the last over {signed}\n",
         bytes >> 20
     );
-    for remark in remarks {
-        let line = format!("  declared: {} at {}: {}\n", remark.kind, remark.seq, remark.what);
+    for remark in &report.remarks {
+        let whose = match remark.kind {
+            "hole" | "not_read" | "not_verified" => "open",
+            _ => "declared",
+        };
+        let line = format!("  {whose}: {} at {}: {}\n", remark.kind, remark.seq, remark.what);
         text.push_str(&line);
     }
-    for finding in findings {
+    for unread in &report.unread {
+        let line =
+            format!("  NOT READ from {} on: {} ({})\n", unread.seq, unread.why, unread.segment);
+        text.push_str(&line);
+    }
+    let bad = std::iter::once("FIRST BAD RECORD").chain(std::iter::repeat("ALSO BAD: RECORD"));
+    for (bad, finding) in bad.zip(&report.findings) {
         let kind = json!(finding.kind).as_str().unwrap_or_default().to_owned();
-        let line = format!(
-            "  FIRST BAD RECORD {}: {kind}: {} ({})\n",
-            finding.seq, finding.what, finding.segment
-        );
+        let line =
+            format!("  {bad} {}: {kind}: {} ({})\n", finding.seq, finding.what, finding.segment);
         text.push_str(&line);
     }
+    let in_part = report.remarks.iter().any(|remark| remark.kind == "not_read");
     text.push_str(match report.exit_code() {
+        0 if in_part => "  verified, as far as the period goes",
         0 => "  verified",
         1 => "  CHANGED",
         _ => "  nobody can tell",
@@ -158,6 +188,9 @@ pub(in crate::cli) struct Prove {
     /// Check a proof in a file instead; needs no log
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
+    /// JSON for the answer of --check; a proof is JSON anyhow
+    #[arg(long)]
+    json: bool,
     /// A key to believe, or a file of them; may stand several times [default: this node's own]
     #[arg(long, value_name = "KEY")]
     key: Vec<String>,
@@ -171,47 +204,71 @@ impl Prove {
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
         if let Some(path) = &self.check {
-            let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-            let proof: Proof = serde_json::from_slice(&bytes).context("it is no proof")?;
-            // a proof needs no log, so the directories may be missing
-            let config = self.places.config(environment)?;
-            return match proof.check(&believed(&self.key, &config)?) {
-                Ok(told) => say(&format!(
-                    "record {} is in the log {} of {} records",
-                    proof.index + 1,
-                    told.origin,
-                    told.size
-                )),
-                Err(wrong) => {
-                    say(&format!("NOT PROVED: {wrong}"))?;
-                    Err(Failure::No)
-                }
-            };
+            return self.check(path, environment);
         }
         let deed = Deed { name: Name::AuditRead, command: "audit prove", asked: String::new() };
-        let (_, directories) = self.places.find(environment, &deed)?;
+        let (_, directories) = self.places.enter(environment, &deed)?;
         let (node, seq) = match (self.node, self.seq) {
             (Some(node), Some(seq)) => (node, seq),
             (_, _) => place_of(&directories, self.id)?,
         };
-        say_json(&prove::prove(&directories, &node, seq)?)
+        let mut progress = Progress::new();
+        say_json(&prove::prove(&directories, &node, seq, &mut |effort| progress.tell(effort))?)
+    }
+}
+
+impl Prove {
+    /// A proof needs no log, so the directories may be missing.
+    fn check(&self, path: &Path, environment: Vec<(String, String)>) -> Result<(), Failure> {
+        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        let proof: Proof = serde_json::from_slice(&bytes).context("it is no proof")?;
+        let config = self.places.config(environment)?;
+        let record = proof.index.saturating_add(1);
+        match proof.check(&believed(&self.key, &config)?) {
+            Ok(told) if self.json => say_json(&json!({
+                "proved": true, "record": record, "log": told.origin, "records": told.size,
+            })),
+            Ok(told) => say(&format!(
+                "record {record} is in the log {} of {} records",
+                told.origin, told.size
+            )),
+            Err(wrong) => {
+                if self.json {
+                    say_json(&json!({"proved": false, "why": wrong.to_string()}))?;
+                } else {
+                    say(&format!("NOT PROVED: {wrong}"))?;
+                }
+                Err(Failure::No)
+            }
+        }
     }
 }
 
 /// Node and number of the last record with an id.
 fn place_of(directories: &[PathBuf], id: Option<String>) -> Result<(String, u64), Failure> {
-    let mut found = Place(None);
+    let mut found = LastOne { place: None, progress: Progress::new() };
     query::scan(directories, &Filter { id, ..Filter::default() }, Indexes::Make, &mut found)?;
-    found.0.ok_or_else(|| Failure::Settings("modgate: there is no record with this id".to_owned()))
+    found
+        .place
+        .ok_or_else(|| Failure::Settings("modgate: there is no record with this id".to_owned()))
 }
 
-struct Place(Option<(String, u64)>);
+/// Where the last record stands that was wanted.
+struct LastOne {
+    place: Option<(String, u64)>,
+    progress: Progress,
+}
 
-impl Listener for Place {
-    fn record(&mut self, record: &serde_json::Value, line: &str) -> std::ops::ControlFlow<()> {
+impl Listener for LastOne {
+    fn record(&mut self, record: &serde_json::Value, line: &str) -> ControlFlow<()> {
         let node = query::text(record, "/node").map(str::to_owned);
-        self.0 = node.zip(chain::seq(line.as_bytes()));
-        std::ops::ControlFlow::Continue(())
+        self.place = node.zip(chain::seq(line.as_bytes()));
+        ControlFlow::Continue(())
+    }
+
+    fn progress(&mut self, effort: Effort) -> ControlFlow<()> {
+        self.progress.tell(effort);
+        ControlFlow::Continue(())
     }
 }
 
@@ -233,6 +290,9 @@ pub(in crate::cli) struct Witness {
     /// The node's key, or a file of keys; may stand several times [default: this node's own]
     #[arg(long, value_name = "KEY")]
     key: Vec<String>,
+    /// JSON: the note, or what verification came to
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     places: Places,
 }
@@ -243,7 +303,7 @@ impl Witness {
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
         let deed = Deed { name: Name::AuditVerify, command: "audit witness", asked: String::new() };
-        let (config, directories) = self.places.find(environment, &deed)?;
+        let (config, directories) = self.places.enter(environment, &deed)?;
         let keys = believed(&self.key, &config)?;
         let kept = match std::fs::read_to_string(&self.state) {
             Ok(kept) => kept,
@@ -252,16 +312,20 @@ impl Witness {
         };
         let mut signers = keys::signers(&self.signs_with, &self.name)?;
         let signer = signers.pop().context("the witness has no key")?;
-        let question = Question { directories, node: self.node, keys, kept };
-        match witness::cosign(&question, &signer) {
+        let subject = Subject { directories, node: self.node, keys, kept };
+        match witness::cosign(&subject, &signer) {
             Ok(note) => {
                 let staged = self.state.with_extension("staged");
                 std::fs::write(&staged, &note)?;
                 std::fs::rename(&staged, &self.state)?;
-                say(&note)
+                if self.json {
+                    say_json(&json!({"node": subject.node, "note": note}))
+                } else {
+                    say(&note)
+                }
             }
             Err(Unwitnessed::Changed(report)) => {
-                say(&words(&report))?;
+                print(&report, self.json)?;
                 Err(Failure::No)
             }
             Err(error @ Unwitnessed::File(_)) => Err(error.into()),
@@ -275,6 +339,9 @@ pub(in crate::cli) struct KeyCommand {
     /// Add a new key: from the next start it signs beside the former ones, until you take their lines out of the file
     #[arg(long)]
     rotate: bool,
+    /// JSON, one object for each key, the current one last
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     places: Places,
 }
@@ -304,7 +371,12 @@ impl KeyCommand {
         }
         let signers = keys::signers(path, &name)?;
         for signer in signers {
-            say(&signer.verifier().to_string())?;
+            let key = signer.verifier();
+            if self.json {
+                say_json(&json!({"name": key.name(), "key": key.to_string()}))?;
+            } else {
+                say(&key.to_string())?;
+            }
         }
         Ok(())
     }
@@ -316,6 +388,9 @@ pub(in crate::cli) struct IndexCommand {
     /// Make them again even where they are there
     #[arg(long)]
     again: bool,
+    /// JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     places: Places,
 }
@@ -326,7 +401,7 @@ impl IndexCommand {
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
         let deed = Deed { name: Name::AdminAction, command: "audit index", asked: String::new() };
-        let (_, directories) = self.places.find(environment, &deed)?;
+        let (_, directories) = self.places.enter(environment, &deed)?;
         let (mut made, mut progress) = (Effort::default(), Progress::new());
         for node in verify::nodes(&directories)? {
             let segments = verify::segments(&directories, &node)?;
@@ -341,6 +416,9 @@ impl IndexCommand {
                 made.bytes += index.records_bytes()?;
                 progress.tell(made);
             }
+        }
+        if self.json {
+            return say_json(&json!({"segments": made.opened, "bytes": made.bytes}));
         }
         say(&format!("{} closed segments have their index", made.opened))
     }

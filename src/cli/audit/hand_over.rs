@@ -30,13 +30,16 @@ use crate::audit::query::text;
 use crate::audit::segment;
 use crate::audit::slip::Deed;
 use crate::audit::verify;
-use crate::audit::verify::Question;
 use crate::audit::verify::Report;
+use crate::audit::verify::Subject;
 use crate::cli::Failure;
+use crate::cli::audit::check::answer;
+use crate::cli::audit::check::worse;
 use crate::cli::audit::places::Places;
 use crate::cli::audit::places::Progress;
 use crate::cli::audit::places::Wanted;
 use crate::cli::audit::places::believed;
+use crate::cli::audit::places::kept_elsewhere;
 use crate::cli::audit::say_json;
 use crate::cli::complain;
 use crate::cli::say;
@@ -61,6 +64,10 @@ pub(in crate::cli) struct Export {
     /// A key to believe, or a file of them, for the evidence pack [default: this node's own]
     #[arg(long, value_name = "KEY")]
     key: Vec<String>,
+    /// A file, or a directory of files, of checkpoints that were kept elsewhere, for the evidence pack, besides those that this
+    /// node witnessed
+    #[arg(long, value_name = "PATH")]
+    checkpoints: Option<PathBuf>,
     #[command(flatten)]
     wanted: Wanted,
     #[command(flatten)]
@@ -98,7 +105,7 @@ impl Export {
     ) -> Result<(), Failure> {
         let asked = format!("{:?} {}", self.format, self.wanted.told()).to_lowercase();
         let deed = Deed { name: Name::AuditExport, command: "audit export", asked };
-        let (config, directories) = self.places.find(environment, &deed)?;
+        let (config, directories) = self.places.enter(environment, &deed)?;
         match (&self.control, &self.out) {
             (Some(_), Some(directory)) => self.pack(&config, &directories, directory),
             (_, None) => self.write(&directories, BufWriter::new(std::io::stdout().lock())),
@@ -111,13 +118,13 @@ impl Export {
 
     fn write(&self, directories: &[PathBuf], into: impl Write) -> Result<(), Failure> {
         let format = self.format.format();
-        let mut writer = Writer::new(format, into);
+        let mut exporter = Exporter::new(format, into);
         if let Some(header) = format.header() {
-            write!(writer.into, "{header}{}", format.line_end())?;
+            write!(exporter.into, "{header}{}", format.line_end())?;
         }
-        query::scan(directories, &self.wanted.0, Indexes::Make, &mut writer)?;
-        writer.into.flush()?;
-        writer.failed.map_or(Ok(()), |error| Err(error.into()))
+        query::scan(directories, &self.wanted.0, Indexes::Make, &mut exporter)?;
+        exporter.into.flush()?;
+        exporter.failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// What an assessor takes along: nothing in it needs modgate to be read.
@@ -125,26 +132,29 @@ impl Export {
         std::fs::create_dir_all(into).with_context(|| into.display().to_string())?;
         let format = Format::Jsonl;
         let file = BufWriter::new(File::create(into.join("records.jsonl"))?);
-        let mut writer = Writer::new(format, file);
-        query::scan(directories, &self.wanted.0, Indexes::Ignore, &mut writer)?;
-        writer.into.flush()?;
-        if let Some(error) = writer.failed {
+        let mut exporter = Exporter::new(format, file);
+        let scanned = query::scan(directories, &self.wanted.0, Indexes::Ignore, &mut exporter);
+        exporter.into.flush()?;
+        if let Some(error) = exporter.failed {
             return Err(error.into());
         }
         let keys = believed(&self.key, config)?;
-        let (notes, reports) = vouched(directories, &keys)?;
+        let kept = kept_elsewhere(self.checkpoints.as_deref(), config)?;
+        let (notes, reports) = vouched(directories, &keys, &kept)?;
         let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
-        let (told, copies) = kept_policies(config, directories, &writer.policies);
+        let (told, copies) = kept_policies(config, directories, &exporter.policies);
         let files = [
             ("checkpoints.txt", notes.into_bytes()),
             ("verification.json", serde_json::to_vec_pretty(&reports)?),
             ("keys.txt", (keys.join("\n") + "\n").into_bytes()),
             ("policies.json", serde_json::to_vec_pretty(&told)?),
-            ("controls.json", serde_json::to_vec_pretty(&controls(&writer.events))?),
+            ("controls.json", serde_json::to_vec_pretty(&controls(&exporter.events))?),
         ];
         let mut sums = format!("{}  records.jsonl\n", keeper::digest(&into.join("records.jsonl"))?);
         let files = files.map(|(name, bytes)| (name.to_owned(), bytes));
-        for (name, bytes) in files.into_iter().chain(copies) {
+        let cut = scanned.err().map(|error| incomplete(&error));
+        let is_whole = cut.is_none();
+        for (name, bytes) in files.into_iter().chain(cut).chain(copies) {
             std::fs::create_dir_all(into.join("policies"))?;
             std::fs::write(into.join(&name), bytes)?;
             let line = format!("{}  {name}\n", keeper::digest(&into.join(&name))?);
@@ -152,9 +162,18 @@ impl Export {
         }
         std::fs::write(into.join("digests.txt"), &sums)?;
         say(&sums)?;
-        let verified = reports.iter().all(|report| report.exit_code() == 0);
-        if verified { Ok(()) } else { Err(Failure::No) }
+        let codes = reports.iter().map(Report::exit_code);
+        answer(codes.fold(if is_whole { 0 } else { 2 }, worse))
     }
+}
+
+/// What the pack says of itself if the records could not be read to their end.
+fn incomplete(error: &std::io::Error) -> (String, Vec<u8>) {
+    let text = format!(
+        "records.jsonl ends where the log could not be read ({error}); verification.json says where that is\n"
+    );
+    complain(&format!("modgate: {}", text.trim_end()));
+    ("incomplete.txt".to_owned(), text.into_bytes())
 }
 
 /// The policies that decided: what is told of each, and the copies that are what their revision says.
@@ -190,23 +209,29 @@ fn kept_policies(
 }
 
 /// Every checkpoint there is, and what verification of each node's log came to.
-fn vouched(directories: &[PathBuf], keys: &[Verifier]) -> Result<(String, Vec<Report>), Failure> {
+fn vouched(
+    directories: &[PathBuf],
+    keys: &[Verifier],
+    kept: &str,
+) -> Result<(String, Vec<Report>), Failure> {
     let (mut notes, mut reports, mut progress) = (String::new(), Vec::new(), Progress::new());
     for directory in directories {
         for segment in segment::list(directory)? {
-            notes.push_str(&std::fs::read_to_string(segment.checkpoints()).unwrap_or_default());
+            let bytes = std::fs::read(segment.checkpoints()).unwrap_or_default();
+            notes.push_str(&String::from_utf8_lossy(&bytes));
         }
     }
+    notes.push_str(kept);
     for node in verify::nodes(directories)? {
         let (directories, keys) = (directories.to_vec(), keys.to_vec());
-        let question = Question { directories, node, keys, kept: String::new() };
-        let mut tell = |bytes| progress.tell(Effort { bytes, ..Effort::default() });
-        reports.push(verify::verify(&question, &mut tell)?);
+        let subject = Subject { directories, node, keys, kept: kept.to_owned() };
+        let mut tell = |effort| progress.tell(effort);
+        reports.push(verify::verify(&subject, &mut tell)?);
     }
     Ok((notes, reports))
 }
 
-struct Writer<W> {
+struct Exporter<W> {
     format: Format,
     into: W,
     failed: Option<std::io::Error>,
@@ -215,14 +240,14 @@ struct Writer<W> {
     progress: Progress,
 }
 
-impl<W: Write> Writer<W> {
+impl<W: Write> Exporter<W> {
     fn new(format: Format, into: W) -> Self {
         let (events, policies) = (BTreeMap::new(), BTreeMap::new());
         Self { format, into, failed: None, events, policies, progress: Progress::new() }
     }
 }
 
-impl<W: Write> Listener for Writer<W> {
+impl<W: Write> Listener for Exporter<W> {
     fn record(&mut self, record: &Value, line: &str) -> ControlFlow<()> {
         let event = text(record, "/event").unwrap_or_default().to_owned();
         *self.events.entry(event).or_default() += 1;

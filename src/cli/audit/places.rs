@@ -1,6 +1,8 @@
 //! Where the log lies, whose keys are believed, and what a time means: the same for every command.
 
 use std::io::IsTerminal as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
@@ -44,18 +46,18 @@ impl Places {
         self.settings.load(environment, Vec::new())
     }
 
-    /// The configuration, and the directories. What is about to be done with a gateway's own log is told to the gateway
-    /// first; a copy elsewhere is nobody's.
-    pub(in crate::cli::audit) fn find(
+    /// The configuration, and the directories, after the gateway whose log it is was told what is about to be done with it; a
+    /// copy elsewhere is nobody's.
+    pub(in crate::cli::audit) fn enter(
         &self,
         environment: Vec<(String, String)>,
         deed: &Deed,
     ) -> Result<(Config, Vec<PathBuf>), Failure> {
         let config = self.config(environment)?;
-        let mut directories = self.dir.clone();
-        if directories.is_empty() {
-            directories.push(config.audit.dir.clone());
-            directories.extend(config.audit.second_dir.clone());
+        let own = std::iter::once(&config.audit.dir).chain(&config.audit.second_dir);
+        let directories: Vec<PathBuf> =
+            if self.dir.is_empty() { own.clone().cloned().collect() } else { self.dir.clone() };
+        if own.into_iter().any(|own| directories.iter().any(|named| is_same(own, named))) {
             slips::leave(&config, deed);
         }
         if let Some(missing) = directories.iter().find(|directory| !directory.is_dir()) {
@@ -67,6 +69,12 @@ impl Places {
         }
         Ok((config, directories))
     }
+}
+
+/// Whether two paths lead to one directory, whatever links or mounts are on the way.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    place(one).is_some_and(|one| place(other) == Some(one))
 }
 
 /// Keys that were named, or those of this node's own file.
@@ -94,6 +102,30 @@ pub(in crate::cli::audit) fn believed(
     Ok(keys)
 }
 
+/// Checkpoints that were kept elsewhere: in a file or a directory that somebody names, and those of other nodes that this one
+/// has signed as their witness.
+pub(in crate::cli::audit) fn kept_elsewhere(
+    named: Option<&Path>,
+    config: &Config,
+) -> Result<String, Failure> {
+    let witnessed = config.audit.witness_dir.join("notes");
+    let witnessed = Some(witnessed.as_path()).filter(|path| path.is_dir());
+    let mut notes = String::new();
+    for path in named.into_iter().chain(witnessed) {
+        if !path.is_dir() {
+            let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+            notes.push_str(&String::from_utf8_lossy(&bytes));
+            continue;
+        }
+        for entry in std::fs::read_dir(path)? {
+            // what is no text is no note
+            let bytes = std::fs::read(entry?.path()).unwrap_or_default();
+            notes.push_str(&String::from_utf8_lossy(&bytes));
+        }
+    }
+    Ok(notes)
+}
+
 /// Which records; what is not given does not matter. The options are those that a [`Filter`] declares.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct Wanted(pub(in crate::cli::audit) Filter);
@@ -104,6 +136,12 @@ impl Wanted {
         let given = self.0.given().map(|(name, value)| format!("{name}={value}"));
         given.collect::<Vec<_>>().join(" ")
     }
+}
+
+/// A time as a filter takes it.
+pub(in crate::cli::audit) fn time(text: &str) -> Result<String, &'static str> {
+    let field = Filter::FIELDS.iter().find(|field| field.name == "from");
+    field.map_or(Err("no time can be given"), |field| field.read(text, SystemClock.now()))
 }
 
 impl Args for Wanted {
@@ -152,12 +190,42 @@ impl Progress {
     }
 
     pub(in crate::cli::audit) fn tell(&mut self, effort: Effort) {
-        if self.listens && self.told.elapsed() > EVERY {
-            self.told = SystemClock.instant();
-            let Effort { opened, skipped, bytes } = effort;
-            complain(&format!("… {opened} segments read, {skipped} skipped, {} MiB", bytes >> 20));
+        if let Some(line) = self.line(effort, SystemClock.instant()) {
+            complain(&line);
         }
+    }
+
+    /// What to print at a time, if it is time to print something and somebody is there.
+    fn line(&mut self, effort: Effort, now: Instant) -> Option<String> {
+        if !self.listens || now.saturating_duration_since(self.told) < EVERY {
+            return None;
+        }
+        self.told = now;
+        let Effort { opened, skipped, bytes } = effort;
+        let skipped = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
+        Some(format!("… {opened} segments read{skipped}, {} MiB", bytes >> 20))
     }
 }
 
 const EVERY: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_told_every_two_seconds_and_only_to_somebody() {
+        let begun = SystemClock.instant();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let effort = |opened, skipped| Effort { opened, skipped, bytes: 130 << 20 };
+        let mut progress = Progress { told: begun, listens: true };
+        assert_eq!(progress.line(effort(1, 0), at(1)), None);
+        let read = progress.line(effort(3, 0), at(2));
+        assert_eq!(read.as_deref(), Some("… 3 segments read, 130 MiB"));
+        assert_eq!(progress.line(effort(4, 0), at(3)), None);
+        let skipped = progress.line(effort(5, 7), at(4));
+        assert_eq!(skipped.as_deref(), Some("… 5 segments read, 7 skipped, 130 MiB"));
+        let mut file = Progress { listens: false, ..progress };
+        assert_eq!(file.line(effort(9, 0), at(60)), None);
+    }
+}

@@ -105,7 +105,7 @@ impl Query {
             command: "audit query",
             asked: format!("{} {}", self.question, self.wanted.told()),
         };
-        let (config, directories) = self.places.find(environment, &deed)?;
+        let (config, directories) = self.places.enter(environment, &deed)?;
         let mut filter = self.wanted.0;
         let Some(question) = Question::parse(&self.question) else {
             let mut printer = Printer { json: self.json, failed: None, progress: Progress::new() };
@@ -245,7 +245,7 @@ impl Stats {
     ) -> Result<(), Failure> {
         let deed =
             Deed { name: Name::AuditRead, command: "audit stats", asked: self.wanted.told() };
-        let (_, directories) = self.places.find(environment, &deed)?;
+        let (_, directories) = self.places.enter(environment, &deed)?;
         let mut count = Count { stats: stats::Stats::default(), progress: Progress::new() };
         query::scan(&directories, &self.wanted.0, Indexes::Make, &mut count)?;
         print(&count.stats.table(), self.json)
@@ -280,7 +280,7 @@ impl Tail {
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
         let deed = Deed { name: Name::AuditRead, command: "audit tail", asked: String::new() };
-        let (_, directories) = self.places.find(environment, &deed)?;
+        let (_, directories) = self.places.enter(environment, &deed)?;
         let (mut tail, mut records) = audit::tail::Tail::last(directories, self.number)?;
         loop {
             for (line, record) in &records {

@@ -15,8 +15,8 @@ use modgate::audit::event::Resource;
 use modgate::audit::event::Source;
 use modgate::audit::name::Name;
 use modgate::audit::name::Outcome;
-use modgate::audit::verify::Question;
 use modgate::audit::verify::Report;
+use modgate::audit::verify::Subject;
 use modgate::audit::verify::verify;
 use modgate::audit::writer;
 use modgate::audit::writer::Settings;
@@ -167,7 +167,7 @@ fn number(time: &str, actor: &str, module: &str) -> u64 {
 /// Verifies node `gw` below a directory with the key that lies there, against notes kept elsewhere.
 pub(crate) fn verified(directory: &Path, kept: &str) -> Report {
     let keys = modgate::audit::keys::verifiers(&directory.join("audit.key")).unwrap();
-    let question = Question {
+    let question = Subject {
         directories: vec![directory.join("audit")],
         node: "gw".to_owned(),
         keys,

@@ -1,0 +1,87 @@
+//! The log of a period: the segments that overlap it, and as much around them as proves that they are the log's.
+//!
+//! The first record of a segment tells when it began. What ended before the period is left unread, up to a segment whose
+//! beginning a believed checkpoint covers; so is what begins behind the period, once a believed checkpoint covers the first
+//! record behind it and every hole is explained. Which segments are read rests on records that were verified, and on no index.
+
+use std::io::BufRead as _;
+use std::io::Read as _;
+
+use serde_json::Value;
+
+use crate::audit::chain::Chain;
+use crate::audit::query::text;
+use crate::audit::recover;
+use crate::audit::segment::Segment;
+use crate::audit::verify::walk::LONGEST_LINE_BYTES;
+
+/// From when on, and until when, as records write times; what is not given does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct Period {
+    /// No earlier than this.
+    pub from: Option<String>,
+    /// Earlier than this.
+    pub to: Option<String>,
+}
+
+/// A segment's first record, as it stands.
+#[derive(Debug, Default)]
+struct Beginning {
+    time: Option<String>,
+    before: Option<Chain>,
+}
+
+impl Beginning {
+    fn of(segment: &Segment) -> Self {
+        let mut line = Vec::new();
+        let read = segment.open().and_then(|lines| {
+            let mut lines = lines.take(LONGEST_LINE_BYTES);
+            lines.read_until(b'\n', &mut line)
+        });
+        // what cannot be read is read again with the rest, which says so
+        let Ok(1..) = read else { return Self::default() };
+        let record: Option<Value> = serde_json::from_slice(&line).ok();
+        let time = record.as_ref().and_then(|record| text(record, "/time"));
+        Self { time: time.map(str::to_owned), before: recover::opening(line.trim_ascii_end()) }
+    }
+}
+
+/// Which of a log's segments are to be read.
+#[derive(Debug)]
+pub(in crate::audit::verify) struct Reach {
+    /// The first one.
+    pub(in crate::audit::verify) first: usize,
+    /// The last one that must be: the first one behind the period.
+    pub(in crate::audit::verify) last: usize,
+}
+
+impl Period {
+    /// `is_vouched` says whether a believed checkpoint covers just what was before a segment.
+    pub(in crate::audit::verify) fn reach(
+        &self,
+        segments: &[Segment],
+        is_vouched: impl Fn(&Chain) -> bool,
+    ) -> Reach {
+        if self.from.is_none() && self.to.is_none() {
+            return Reach { first: 0, last: segments.len() };
+        }
+        let beginnings: Vec<_> = segments.iter().map(Beginning::of).collect();
+        let from = self.from.as_deref().unwrap_or_default();
+        let begins_by = |found: &Beginning| found.time.as_deref().is_some_and(|time| time <= from);
+        let overlaps = beginnings.iter().rposition(begins_by);
+        let mut first = overlaps.unwrap_or(0);
+        while first > 0 {
+            let before = beginnings.get(first).and_then(|found| found.before.as_ref());
+            if before.is_some_and(&is_vouched) {
+                break;
+            }
+            first -= 1;
+        }
+        let is_behind = |found: &Beginning| {
+            found.time.as_ref().zip(self.to.as_ref()).is_some_and(|(time, to)| time >= to)
+        };
+        let behind = beginnings.iter().skip(first).position(is_behind);
+        let last = behind.map_or(segments.len(), |behind| first + behind);
+        Reach { first, last }
+    }
+}
