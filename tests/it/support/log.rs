@@ -4,6 +4,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
 use modgate::audit::Audit;
 use modgate::audit::Class;
@@ -99,7 +100,8 @@ pub(crate) fn write(settings: Settings, events: impl IntoIterator<Item = Event>)
     during(settings, |audit| record(audit, events));
 }
 
-/// Hands events over one after the other, however busy the disk is: who waits for the write may be told that it takes too long.
+/// Writes events one after the other, however busy the disk is: who waits for a write may be told that it takes too long, so
+/// each waits until the writer has taken the one before.
 pub(crate) fn record(audit: &Audit, events: impl IntoIterator<Item = Event>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     for event in events {
@@ -109,6 +111,11 @@ pub(crate) fn record(audit: &Audit, events: impl IntoIterator<Item = Event>) {
             place.is_some()
         });
         place.unwrap().append(event);
+        let begun = Instant::now();
+        while audit.waiting() > 0 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the writer hangs");
+            std::thread::yield_now();
+        }
     }
 }
 
