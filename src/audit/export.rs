@@ -1,5 +1,7 @@
 //! Records in other people's words: CSV, the Elastic Common Schema, and the Open Cybersecurity Schema Framework.
 
+mod ocsf;
+
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
@@ -15,7 +17,7 @@ pub enum Format {
     Csv,
     /// The Elastic Common Schema.
     Ecs,
-    /// OCSF: API Activity (6003) for accesses, Authentication (3002) for logins.
+    /// The Open Cybersecurity Schema Framework, 1.3.0.
     Ocsf,
 }
 
@@ -52,7 +54,7 @@ impl Format {
             Self::Jsonl => line.to_owned(),
             Self::Csv => csv(record),
             Self::Ecs => without_nulls(ecs(record)).to_string(),
-            Self::Ocsf => without_nulls(ocsf(record)).to_string(),
+            Self::Ocsf => ocsf::event(record).to_string(),
         }
     }
 
@@ -132,7 +134,9 @@ fn ecs(record: &Value) -> Value {
             "dataset": "modgate.audit", "module": "modgate",
         },
         "observer": {"name": at("/node"), "product": "modgate", "type": "proxy"},
-        "user": {"id": at("/actor/id"), "roles": at("/actor/groups")},
+        "user": {
+            "id": at("/actor/id"), "roles": at("/actor/roles"), "group": {"name": at("/actor/groups")},
+        },
         "source": {"ip": at("/source/ip"), "port": at("/source/port")},
         "user_agent": {"original": at("/source/ua")},
         "package": {"name": at("/resource/module"), "version": at("/resource/version"), "type": module.map(|_| "go")},
@@ -147,69 +151,16 @@ fn ecs(record: &Value) -> Value {
     })
 }
 
-fn ocsf(record: &Value) -> Value {
-    let at = |path: &str| record.pointer(path).cloned().unwrap_or(Value::Null);
-    let event = text(record, "/event").unwrap_or_default();
-    let is_login = event.starts_with("auth.");
-    let (class, category, activity) = if is_login { (3002, 3, 1) } else { (6003, 6, 2) };
-    let (status, severity) = match text(record, "/outcome") {
-        Some("allowed" | "ancestor") => (1, 1),
-        Some("failed") => (2, 3),
-        Some(_) => (2, 2),
-        None => (0, 0),
-    };
-    let user = json!({"uid": at("/actor/id"), "groups": groups(record), "type_id": 1});
-    let granted = text(record, "/decision/effect").map(|effect| {
-        json!([{"decision": effect, "policy": {"uid": at("/decision/policy"), "name": at("/decision/rule")}}])
-    });
-    let (actor, user) = if is_login {
-        (Value::Null, user)
-    } else {
-        (json!({"user": user, "authorizations": granted}), Value::Null)
-    };
-    json!({
-        "class_uid": class, "category_uid": category, "activity_id": activity,
-        "type_uid": class * 100 + activity, "severity_id": severity, "status_id": status,
-        "status": at("/outcome"), "time": milliseconds(text(record, "/time").unwrap_or_default()),
-        "message": event,
-        "metadata": {
-            "version": "1.3.0", "uid": at("/id"), "correlation_uid": at("/http/trace_id"),
-            "event_code": at("/code"), "sequence": at("/seq"),
-            "product": {"name": "modgate", "vendor_name": "modgate"}, "log_name": at("/node"),
-        },
-        "actor": actor,
-        "user": user,
-        "api": if is_login { Value::Null } else { json!({"operation": event, "service": {"name": "goproxy"}}) },
-        "src_endpoint": {"ip": at("/source/ip"), "port": at("/source/port")},
-        "resources": text(record, "/resource/module").filter(|_| !is_login).map(|module| json!([{
-            "name": module, "type": "go module", "version": at("/resource/version"),
-        }])),
-        "http_request": {"http_method": at("/http/method"), "user_agent": at("/source/ua"), "url": {"path": at("/resource/path")}},
-        "http_response": {"code": at("/http/status"), "length": at("/http/bytes_out")},
-        "unmapped": {"boot": at("/boot"), "phase": at("/phase"), "family": at("/family"), "repeat": at("/repeat")},
-    })
-}
-
-fn groups(record: &Value) -> Value {
-    let names = record.pointer("/actor/groups").and_then(Value::as_array);
-    names.map_or(Value::Null, |names| names.iter().map(|name| json!({"name": name})).collect())
-}
-
-fn milliseconds(time: &str) -> i64 {
-    let parsed = time::OffsetDateTime::parse(time, &time::format_description::well_known::Rfc3339);
-    parsed.map_or(0, |at| i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(0))
-}
-
 /// What is not known is not said.
 fn without_nulls(value: Value) -> Value {
+    let is_something =
+        |value: &Value| !value.is_null() && value.as_object().is_none_or(|inner| !inner.is_empty());
     match value {
         Value::Object(members) => {
             let kept = members.into_iter().map(|(name, value)| (name, without_nulls(value)));
-            let is_something = |value: &Value| {
-                !value.is_null() && value.as_object().is_none_or(|inner| !inner.is_empty())
-            };
             Value::Object(kept.filter(|(_, value)| is_something(value)).collect::<Map<_, _>>())
         }
+        Value::Array(parts) => parts.into_iter().map(without_nulls).filter(is_something).collect(),
         other => other,
     }
 }
