@@ -1,6 +1,7 @@
 //! Questions to the log of a running gateway: the same as `modgate audit query` answers, and bounded in every respect.
 //!
-//! To look and to take away are two errands with a right each: an export has the same bounds, and other people's words.
+//! To look and to take away are two errands with a right each. Both see the same records within the same bounds; an export has
+//! them in other people's words, and no questions.
 //!
 //! One question at a time, since a scan keeps a core busy; a question says since when, names at most some thousand rows, and
 //! is given up when it would read or gather too much. What is given up has no answer at all: half of one would look whole.
@@ -83,7 +84,7 @@ pub enum Unanswered {
     Limit,
     /// It would take too much.
     #[error(
-        "more than {} MiB would have to be read, {GATHERED} rows gathered, or half a minute spent: narrow it by actor, module or time, or run modgate audit query on the node",
+        "more than {} MiB would have to be read, {GATHERED} rows gathered, or half a minute spent: narrow it by actor, module or time (firsts and idle read what was before too), or run modgate audit query on the node",
         READ_BYTES >> 20
     )]
     TooMuch,

@@ -1,8 +1,8 @@
 //! The auditors' questions: what each looks at, what it counts together, and what it tells.
 //!
 //! A private body has two records: `decided`, before its first byte leaves, and `done` at its end. A question counts the two
-//! once, by the id that joins them. Where the end is missing (a gateway was killed, a disk was full, or what was asked about
-//! ends between the two) the answer says "may have been": whatever may have left is told, never passed over.
+//! once, by the id that joins them. Where the end is missing (a gateway was killed, a disk was full) the answer says "may have
+//! been": whatever may have left is told, whatever is asked about what came of it.
 //!
 //! Some of what is asked cannot be judged record by record. What came of an answer stands in its end alone, and the first
 //! access ever may lie long before the time that is asked about. That is taken out of the filter before the log is read, and
@@ -128,7 +128,7 @@ enum Delivery {
     /// Nothing.
     #[default]
     None,
-    /// It was cut off.
+    /// It was cut off, or they asked for a range.
     Part,
     /// The record of its end is missing.
     Maybe,
@@ -139,16 +139,20 @@ enum Delivery {
 impl Delivery {
     /// What the record of an answer, or of the decision before it, says.
     fn of(record: &Value) -> Self {
+        let status = record.pointer("/http/status").and_then(Value::as_u64);
         let is_body = text(record, "/http/method") == Some("GET")
-            && record.pointer("/http/status").and_then(Value::as_u64) == Some(200);
+            && status.is_some_and(|status| status == WHOLE || status == RANGE);
         let sent = record.pointer("/http/bytes_out").and_then(Value::as_u64);
         if !is_body {
             Self::None
         } else if text(record, "/phase") == Some(DECIDED) {
             Self::Maybe
-        } else if record.pointer("/http/complete") == Some(&Value::Bool(true)) {
+        } else if status == Some(WHOLE)
+            && record.pointer("/http/complete") == Some(&Value::Bool(true))
+        {
             Self::Whole
         } else if sent.is_some_and(|sent| sent > 0) {
+            // a range may be all of it: the record does not say which it was
             Self::Part
         } else {
             Self::None
@@ -191,7 +195,9 @@ struct Group {
     count: u64,
     first: String,
     last: String,
+    /// The most that was given.
     delivery: Delivery,
+    first_delivery: Delivery,
     distinct: BTreeSet<String>,
 }
 
@@ -233,13 +239,18 @@ impl Gathering {
             self.open.insert(id.to_owned(), record.clone());
             return;
         }
-        self.open.remove(id);
+        // a session's record has the id of its first request
+        if text(record, "/event") != Some(SESSION) {
+            self.open.remove(id);
+        }
         self.count(record);
     }
 
     fn count(&mut self, record: &Value) {
         let wanted = self.asked.outcome.as_deref();
-        if wanted.is_some_and(|wanted| text(record, "/outcome") != Some(wanted)) {
+        // what came of a decision without an end nobody knows
+        let is_known = text(record, "/phase") != Some(DECIDED);
+        if is_known && wanted.is_some_and(|wanted| text(record, "/outcome") != Some(wanted)) {
             return;
         }
         let seen = Seen { record, delivery: Delivery::of(record), list: &self.asked.list };
@@ -253,6 +264,7 @@ impl Gathering {
             group.delivery = group.delivery.max(seen.delivery);
             if group.first.is_empty() || time < group.first {
                 group.first.clone_from(&time);
+                group.first_delivery = seen.delivery;
             }
             if time > group.last {
                 group.last.clone_from(&time);
@@ -284,8 +296,10 @@ impl Gathering {
             }
             Order::LongestUnused => groups.sort_by(|(_, a), (_, b)| a.last.cmp(&b.last)),
         }
-        let row =
-            |(key, group): (Vec<String>, Group)| [key, (shape.counted)(&group, &asked)].concat();
+        let row = |(key, group): (Vec<String>, Group)| {
+            let counted = (shape.counted)(&key, &group, &asked);
+            [key, counted].concat()
+        };
         Table { columns: shape.columns, rows: groups.into_iter().map(row).collect() }
     }
 }
@@ -321,7 +335,11 @@ impl Seen<'_> {
     }
 }
 
+const SESSION: &str = "auth.success";
 const DECIDED: &str = "decided";
+/// OK, and Partial Content (RFC 9110, 15.3).
+const WHOLE: u64 = 200;
+const RANGE: u64 = 206;
 /// Members remembered of one group.
 const DISTINCT: usize = 10_000;
 

@@ -11,6 +11,7 @@ use std::process::Output;
 
 use modgate::audit::act::Act;
 use modgate::audit::event::Actor;
+use modgate::audit::event::Cert;
 use modgate::audit::event::Decision;
 use modgate::audit::event::Event;
 use modgate::audit::event::Phase;
@@ -260,6 +261,13 @@ fn a_body_that_may_have_left_before_the_gateway_was_killed_is_told() {
     let client = gateway.stranger().bearer(&token);
     let path = "/corp.example/platform/big/@v/v1.0.0.zip";
     until("it is there", || client.ask("HEAD", path, "").status == 200);
+    let range = client.ask("GET", path, "Range: bytes=0-99\r\n");
+    assert_eq!((range.status, range.body.len()), (206, 100));
+    gateway.audited(1, "the range", |event| event["http"]["status"] == 206);
+    let asked = ["audit", "query", "holders", "--module", "corp.example/platform/big"];
+    let state = gateway.state();
+    let holders = || rows(state.parent().unwrap(), &asked);
+    assert_eq!((holders().len(), &holders()[0]["delivered"]), (1, &"in part".into()));
     let mut stream = client.connect();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n{}\r\n", client.authorization())
         .unwrap();
@@ -267,8 +275,7 @@ fn a_body_that_may_have_left_before_the_gateway_was_killed_is_told() {
     stream.read_exact(&mut [0_u8; 4096]).unwrap();
     gateway.signal("KILL");
     gateway.wait();
-    let asked = ["audit", "query", "holders", "--module", "corp.example/platform/big"];
-    let holders = rows(gateway.state().parent().unwrap(), &asked);
+    let holders = holders();
     assert_eq!(holders.len(), 1, "{holders:?}");
     assert_eq!(
         (&holders[0]["actor"], &holders[0]["delivered"]),
@@ -475,7 +482,10 @@ fn a_pseudonymised_log_is_searched_by_the_hash_of_a_name() {
     let directory = tempfile::tempdir().unwrap();
     let mut settings = settings(&directory.path().join(".modgate"));
     settings.config.pseudonymise = true;
-    write(settings, [download("2026-10-01T12:00:00.000000Z", ALICE, LEDGER)]);
+    let mut event = download("2026-10-01T12:00:00.000000Z", ALICE, LEDGER);
+    let san = "uri:spiffe://corp.example/alice".to_owned();
+    event.actor.as_mut().unwrap().cert = Some(Cert { san, sha256: "0".repeat(64) });
+    write(settings, [event]);
     let hash = String::from_utf8(run(directory.path(), &["audit", "hash", ALICE]).stdout).unwrap();
     assert_eq!(rows(directory.path(), &["audit", "query", "--actor", hash.trim()]).len(), 1);
     let all = run(directory.path(), &["audit", "export"]).stdout;

@@ -6,6 +6,7 @@ use crate::audit::report::Asked;
 use crate::audit::report::Delivery;
 use crate::audit::report::Group;
 use crate::audit::report::Question;
+use crate::audit::report::SESSION;
 use crate::audit::report::Seen;
 
 /// What makes a question.
@@ -21,8 +22,8 @@ pub(in crate::audit::report) struct Shape {
     pub(in crate::audit::report) keys: fn(&Seen<'_>) -> Vec<Key>,
     /// Whether a group is told, when everything was read.
     pub(in crate::audit::report) tells: fn(&Group, &Asked) -> bool,
-    /// What was counted.
-    pub(in crate::audit::report) counted: fn(&Group, &Asked) -> Vec<String>,
+    /// What was counted under a key.
+    pub(in crate::audit::report) counted: fn(&[String], &Group, &Asked) -> Vec<String>,
     /// Which rows come first.
     pub(in crate::audit::report) order: Order,
     /// Whether each entry of the list has a row, though nothing was counted.
@@ -71,7 +72,7 @@ const PLAIN: Shape = Shape {
     concerns: |_| true,
     keys: |_| Vec::new(),
     tells: |_, _| true,
-    counted: |_, _| Vec::new(),
+    counted: |_, _, _| Vec::new(),
     order: Order::Key,
     lists_all: false,
 };
@@ -97,7 +98,7 @@ static DENIALS: Shape = Shape {
         let module = seen.word("/resource/module");
         vec![(words(seen, &["/decision/rule", "/actor/id", "/family"]), Some(module))]
     },
-    counted: |group, _| {
+    counted: |_, group, _| {
         let longest = group.distinct.iter().max_by_key(|path| path.len());
         [vec![longest.cloned().unwrap_or_default()], often(group)].concat()
     },
@@ -113,7 +114,7 @@ static ACCESS: Shape = Shape {
         let under = ["/decision/policy", "/resource/module", "/actor/id", "/decision/rule"];
         vec![(words(seen, &under), None)]
     },
-    counted: |group, _| often(group),
+    counted: |_, group, _| often(group),
     ..PLAIN
 };
 
@@ -126,7 +127,7 @@ static LEAVERS: Shape = Shape {
         row.push(seen.word("/outcome"));
         vec![(row, None)]
     },
-    counted: |group, _| often(group),
+    counted: |_, group, _| often(group),
     ..PLAIN
 };
 
@@ -136,7 +137,7 @@ static FIRSTS: Shape = Shape {
     concerns: is_private_and_delivered,
     keys: |seen| vec![(words(seen, &["/actor/id", "/resource/module"]), None)],
     tells: |group, asked| asked.from.as_ref().is_none_or(|from| group.first >= *from),
-    counted: |group, _| vec![group.first.clone(), group.delivery.text().to_owned()],
+    counted: |_, group, _| vec![group.first.clone(), group.first_delivery.text().to_owned()],
     ..PLAIN
 };
 
@@ -154,9 +155,10 @@ static LOGINS: Shape = Shape {
         }
         keys
     },
-    counted: |group, _| {
-        let others = group.distinct.len();
-        let shape = match (others >= MANY, group.count >= MANY as u64) {
+    counted: |key, group, _| {
+        let (others, is_source) =
+            (group.distinct.len(), key.first().is_some_and(|by| by == "source"));
+        let shape = match (is_source && others >= MANY, group.count >= MANY as u64) {
             (true, _) => "spray",
             (false, true) => "guesses",
             (false, false) => "-",
@@ -183,7 +185,7 @@ static HOLDERS: Shape = Shape {
     columns: &["module", "version", "actor", "delivered", "count", "first", "last"],
     concerns: is_delivered,
     keys: |seen| vec![(words(seen, &["/resource/module", "/resource/version", "/actor/id"]), None)],
-    counted: |group, _| [vec![group.delivery.text().to_owned()], often(group)].concat(),
+    counted: |_, group, _| [vec![group.delivery.text().to_owned()], often(group)].concat(),
     ..PLAIN
 };
 
@@ -195,7 +197,7 @@ static SPREAD: Shape = Shape {
         let hour = seen.word("/time").get(..13).unwrap_or_default().to_owned();
         vec![(vec![seen.word("/actor/id"), hour], Some(seen.word("/resource/module")))]
     },
-    counted: |group, _| vec![group.distinct.len().to_string(), group.count.to_string()],
+    counted: |_, group, _| vec![group.distinct.len().to_string(), group.count.to_string()],
     order: Order::MostDistinct,
     ..PLAIN
 };
@@ -223,13 +225,14 @@ static GATES: Shape = Shape {
         row.push(seen.word("/resource/module"));
         vec![(row, None)]
     },
-    counted: |group, _| often(group),
+    counted: |_, group, _| often(group),
     ..PLAIN
 };
 
 static NETWORKS: Shape = Shape {
     columns: &["actor", "method", "proof", "networks", "count", "first", "last"],
-    concerns: |seen| seen.is("/actor/result", "success"),
+    // the request that begins a session counts for itself
+    concerns: |seen| seen.is("/actor/result", "success") && !seen.is("/event", SESSION),
     keys: |seen| {
         let network = Some(network(&seen.word("/source/ip")));
         let proof = ["/actor/token/jti_h", "/actor/cert/sha256", "/actor/detail"];
@@ -237,7 +240,7 @@ static NETWORKS: Shape = Shape {
         vec![([words(seen, &["/actor/id", "/actor/auth"]), vec![proof]].concat(), network)]
     },
     tells: |group, _| group.distinct.len() > 1,
-    counted: |group, _| {
+    counted: |_, group, _| {
         let networks: Vec<_> = group.distinct.iter().cloned().collect();
         [vec![networks.join(" ")], often(group)].concat()
     },
@@ -248,7 +251,7 @@ static UNUSED: Shape = Shape {
     columns: &["rule", "count", "first", "last"],
     concerns: |seen| seen.text("/decision/rule").is_some(),
     keys: |seen| vec![(words(seen, &["/decision/rule"]), None)],
-    counted: |group, asked| match &asked.from {
+    counted: |_, group, asked| match &asked.from {
         // what was before was not read
         Some(from) if group.count == 0 => {
             let not_since = format!("not since {from}");
@@ -266,7 +269,7 @@ static IDLE: Shape = Shape {
     concerns: |seen| seen.is("/decision/effect", "allow") && seen.text("/actor/id").is_some(),
     keys: |seen| vec![(words(seen, &["/actor/id", "/decision/rule"]), None)],
     tells: |group, asked| asked.from.as_ref().is_none_or(|from| group.last < *from),
-    counted: |group, _| often(group),
+    counted: |_, group, _| often(group),
     order: Order::LongestUnused,
     ..PLAIN
 };

@@ -93,6 +93,11 @@ fn what_may_have_left_without_an_end_is_told_and_what_did_not_leave_is_not() {
     let twice = [decided("1"), cut("1", 9), decided("2"), done("2", 200, 99)];
     assert_eq!(at(&rows(Question::Holders, &twice), 3), ["whole"]);
     assert_eq!(at(&rows(Question::Downloads, &twice), 6), ["in part", "whole"]);
+    // a range may be all of it
+    let range = [decided("1"), done("1", 206, 9)];
+    assert_eq!(at(&rows(Question::Holders, &range), 3), ["in part"]);
+    let begun = zip("1", "decided", &json!({"method": "GET", "status": 206}));
+    assert_eq!(at(&rows(Question::Holders, &[begun]), 3), ["may have been"]);
     // decided, and then something else was sent; or nothing; or it was there already; or only asked about
     for nothing in [
         done("1", 503, 40),
@@ -119,6 +124,11 @@ fn what_came_of_an_answer_is_asked_of_its_end() {
         rows.len()
     };
     assert_eq!((outcome("failed"), outcome("allowed")), (1, 0));
+    // what may have left is told whatever is asked about its end, which nobody knows
+    for wanted in ["failed", "allowed"] {
+        let mut filter = Filter { outcome: Some(wanted.to_owned()), ..Filter::default() };
+        assert_eq!(ask(Question::Holders, &[], &mut filter, &[decided("1")]).rows.len(), 1);
+    }
 }
 
 #[test]
@@ -192,4 +202,25 @@ fn failed_logins_are_told_by_source_and_by_name() {
     assert_eq!(found("name", "alice"), told("1", "guesses", "5"));
     assert_eq!(found("name", "name0"), told("1", "-", "1"));
     assert_eq!(rows[0][1], "203.0.113.7");
+}
+
+#[test]
+fn one_name_tried_from_many_places_is_guesses_and_a_session_counts_once() {
+    let tried = |n: u8| {
+        json!({
+            "time": NOON, "event": "auth.failure", "source": {"ip": format!("10.1.2.{n}")},
+            "actor": {"id": "alice", "result": "bad_credentials"},
+        })
+    };
+    let tried: Vec<_> = (0..6).map(tried).collect();
+    let name = rows(Question::Logins, &tried).into_iter().find(|row| row[0] == "name").unwrap();
+    assert_eq!((name[3].as_str(), name[4].as_str()), ("6", "guesses"));
+    let mut session = done("1", 200, 9);
+    session["event"] = "auth.success".into();
+    let mut elsewhere = done("2", 200, 9);
+    elsewhere["source"]["ip"] = "198.51.100.9".into();
+    let networks = rows(Question::Networks, &[session.clone(), done("1", 200, 9), elsewhere]);
+    assert_eq!(networks[0][4], "2");
+    let holders = rows(Question::Holders, &[decided("1"), session]);
+    assert_eq!(holders[0][3], "may have been", "its end is missing still");
 }

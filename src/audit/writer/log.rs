@@ -168,6 +168,11 @@ impl Log {
             if actor.name == Spoken::Typed || self.settings.config.pseudonymise {
                 actor.id = actor.id.as_deref().map(|id| self.parts.pseudonyms.of(id));
             }
+            if let Some(cert) = &mut actor.cert
+                && self.settings.config.pseudonymise
+            {
+                cert.san = self.parts.pseudonyms.of(&cert.san);
+            }
             if let Some(token) = &mut actor.token {
                 token.jti = token.jti.as_deref().map(|jti| self.parts.pseudonyms.of(jti));
             }
