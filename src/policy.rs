@@ -45,6 +45,7 @@ pub mod lint;
 mod loader;
 pub mod overlay;
 pub mod past;
+pub mod reach;
 pub mod reload;
 mod remembered;
 pub mod replay;

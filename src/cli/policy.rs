@@ -1,6 +1,7 @@
 //! `modgate policy test | lint | explain | diff | replay | promote`: what needs no running gateway.
 
 mod change;
+mod who;
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
@@ -18,6 +19,7 @@ use crate::cli::Settings;
 use crate::cli::policy::change::Diff;
 use crate::cli::policy::change::Promote;
 use crate::cli::policy::change::Replay;
+use crate::cli::policy::who::Who;
 use crate::cli::say;
 use crate::clock::Clock as _;
 use crate::clock::SystemClock;
@@ -28,7 +30,7 @@ use crate::policy::Sources;
 use crate::policy::draft::Draft;
 use crate::policy::explain::Ask;
 use crate::policy::explain::View;
-use crate::policy::explain::Who;
+use crate::policy::explain::Who as OnBehalfOf;
 use crate::policy::gates::Circumstances;
 use crate::policy::lint::Weight;
 
@@ -43,6 +45,10 @@ pub(in crate::cli) enum PolicyCommand {
     // its --version is a module's
     #[command(disable_version_flag = true)]
     Explain(Explain),
+    /// Say who may have a module, by the names that the policy knows, and who is shut out.
+    // its --version is a module's
+    #[command(disable_version_flag = true)]
+    Who(Who),
     /// Say what a newer policy changes for whom.
     Diff(Diff),
     /// Decide past requests again: who would gain or lose what.
@@ -57,6 +63,7 @@ impl PolicyCommand {
             Self::Test(command) => command.run(environment),
             Self::Lint(command) => command.run(environment),
             Self::Explain(command) => command.run(environment),
+            Self::Who(command) => command.run(environment),
             Self::Diff(command) => command.run(environment),
             Self::Replay(command) => command.run(environment),
             Self::Promote(command) => command.run(environment),
@@ -236,7 +243,7 @@ impl Explain {
         let now = self.at.unwrap_or_else(|| SystemClock.now());
         let draft = self.which.read(environment, now)?;
         let explained = draft.explain(Ask {
-            who: Who::Named(&self.principal, &self.groups),
+            who: OnBehalfOf::Named(&self.principal, &self.groups),
             path: &self.module,
             version: self.version.as_ref(),
             action: self.action.as_deref(),

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::goproxy::path::ModulePath;
+use crate::goproxy::version::Version;
 use crate::policy::LoadError;
 use crate::policy::Source;
 use crate::policy::Sources;
@@ -17,6 +19,7 @@ use crate::policy::files::Files;
 use crate::policy::lint;
 use crate::policy::lint::Finding;
 use crate::policy::overlay::Deny;
+use crate::policy::reach::Reach;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::suite;
 use crate::policy::suite::Outcome;
@@ -59,6 +62,11 @@ impl Draft {
     /// Twelve hex digits over everything that decides.
     pub fn revision(&self) -> &Arc<str> {
         self.snapshot.revision()
+    }
+
+    /// Who may have a module: every name that the policy knows, each alone.
+    pub fn reach(&self, path: &ModulePath, version: Option<&Version>) -> Reach {
+        self.snapshot.reach(path, version)
     }
 
     /// The rows that decide, by their ids.
