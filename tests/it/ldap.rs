@@ -9,9 +9,9 @@ use crate::support::client::Client;
 use crate::support::gateway::Gateway;
 use crate::support::gateway::Setup;
 use crate::support::go::Go;
+use crate::support::port;
 use crate::support::slapd::People;
 use crate::support::slapd::Slapd;
-use crate::support::slapd::free_port;
 use crate::support::tree::Tree;
 use crate::support::until;
 
@@ -286,11 +286,8 @@ fn a_frozen_directory_is_503_within_two_seconds_and_piles_nothing_up() {
 #[test]
 fn the_next_server_answers_when_the_first_is_gone() {
     let slapd = Slapd::with(&corp());
-    let servers = format!(
-        "\"ldaps://localhost:{}\", \"ldaps://localhost:{}\"",
-        free_port(),
-        slapd.tls_port()
-    );
+    let servers =
+        format!("\"ldaps://localhost:{}\", \"ldaps://localhost:{}\"", port(), slapd.tls_port());
     let gateway = over(&slapd.settings_for(&servers, ""));
     assert_eq!(whoami(&login(&gateway, "alice")).0, 200);
 }
@@ -396,7 +393,7 @@ fn a_probe_finds_what_is_wrong_and_says_what_to_do() {
     let foreign = crate::support::authority::Authority::make(elsewhere.path());
     let good = slapd.settings("");
     let authority = good.lines().find(|line| line.starts_with("ca_file")).unwrap();
-    let closed = format!("\"ldaps://localhost:{}\"", free_port());
+    let closed = format!("\"ldaps://localhost:{}\"", port());
     let issuer = "[[identity.jwt]]\nname = \"own\"\nissuer = \"URL/\"\naudience = [\"modgate\"]\n";
     let documents = tempfile::tempdir().unwrap();
     let upstream = crate::support::upstream::Upstream::serve(documents.path());
@@ -415,11 +412,7 @@ fn a_probe_finds_what_is_wrong_and_says_what_to_do() {
         (good.replace("ou=people", "ou=nobody"), 1, "correct user_base"),
         (format!("{good}user_filter = \"(uid=alice)\"\n"), 2, "has no {user}"),
         (issuer.replace("URL", &upstream.url()), 1, "set issuer to exactly"),
-        (
-            issuer.replace("URL", &format!("http://127.0.0.1:{}", free_port())),
-            1,
-            "nobody listens there",
-        ),
+        (issuer.replace("URL", &format!("http://127.0.0.1:{}", port())), 1, "nobody listens there"),
     ];
     for (settings, code, part) in table {
         let directory = tempfile::tempdir().unwrap();

@@ -11,6 +11,7 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::ldap::copy_policy;
+use crate::support::chaos::nobody;
 use crate::support::client::Client;
 use crate::support::client::Session;
 use crate::support::collector::Collector;
@@ -20,10 +21,10 @@ use crate::support::gateway::Setup;
 use crate::support::gateway::modgate;
 use crate::support::kernel::Doing;
 use crate::support::kernel::Kernel;
+use crate::support::port;
 use crate::support::redis::Redis;
 use crate::support::slapd::People;
 use crate::support::slapd::Slapd;
-use crate::support::slapd::free_port;
 use crate::support::tree::Tree;
 use crate::support::until;
 use crate::support::upstream::Instead;
@@ -101,7 +102,7 @@ impl Hop {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let child = Command::new(root.join("target/peers/rotel/rotel/rotel-agent"))
             .args(["start", "--otlp-grpc-endpoint", &format!("127.0.0.1:{port}")])
-            .args(["--otlp-http-endpoint", &format!("127.0.0.1:{}", free_port())])
+            .args(["--otlp-http-endpoint", &nobody().to_string()])
             .args(["--exporter", "otlp", "--otlp-exporter-protocol", "http"])
             .args(["--otlp-exporter-endpoint", &sink.url(), "--batch-timeout", "200ms"])
             .stdout(Stdio::null())
@@ -123,7 +124,7 @@ impl Drop for Hop {
 
 #[test]
 fn spans_reach_a_real_collector_over_grpc_and_go_on_from_there() {
-    let (sink, port) = (Collector::listen(), free_port());
+    let (sink, port) = (Collector::listen(), port());
     let hop = Hop::to(&sink, port);
     let telemetry = format!(
         "otlp_endpoint = \"http://127.0.0.1:{port}\"\notlp_protocol = \"grpc\"\ntrace_ratio = 1.0"
@@ -238,7 +239,7 @@ fn a_slow_bucket_leads_to_the_trace_the_line_and_the_audit_record() {
 
 #[test]
 fn a_collector_that_is_away_or_hangs_costs_no_request_anything_and_is_counted() {
-    let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let away = nobody();
     // accepted by the kernel, never by us: an export hangs until its time is over
     let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
     let hangs = hanging.local_addr().unwrap();

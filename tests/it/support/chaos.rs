@@ -59,7 +59,8 @@ pub(crate) struct Chaos(Arc<Shared>);
 impl Chaos {
     /// Passes everything on to a target.
     pub(crate) fn before(target: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // after a refusal it wants its port back
+        let listener = TcpListener::bind(("127.0.0.1", super::port())).unwrap();
         let address = listener.local_addr().unwrap();
         let (fault, open) = (Mutex::new(Fault::Pass), Mutex::new(Vec::new()));
         let shared = Arc::new(Shared { target, address, fault, open });
@@ -193,7 +194,7 @@ fn pause() {
 
 /// A port on which nobody listens.
 pub(crate) fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    SocketAddr::from(([127, 0, 0, 1], super::port()))
 }
 
 /// A listener that takes no more connections: its queue is full. It lives as long as the process.

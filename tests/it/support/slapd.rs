@@ -1,7 +1,6 @@
 //! A real directory: slapd with people, nested groups and TLS, on free loopback ports, stopped by its own id.
 
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
@@ -100,7 +99,7 @@ impl Slapd {
     }
 
     fn over(directory: tempfile::TempDir, authority: Authority, people: &People) -> Self {
-        let (plain, tls) = (free_port(), free_port());
+        let (plain, tls) = (super::port(), super::port());
         std::fs::create_dir(directory.path().join("db")).unwrap();
         let child = start(&directory, &authority, (plain, tls));
         let mut slapd = Self { child, directory, authority, plain, tls };
@@ -215,10 +214,6 @@ impl Drop for Slapd {
         let _gone = self.child.kill();
         let _gone = self.child.wait();
     }
-}
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn start(directory: &tempfile::TempDir, authority: &Authority, (plain, tls): (u16, u16)) -> Child {
