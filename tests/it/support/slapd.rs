@@ -26,6 +26,9 @@ pub(crate) struct People {
 }
 
 const SUFFIX: &str = "dc=corp,dc=example";
+/// More time than a login needs on a machine that is busy with something else.
+pub(crate) const PATIENT: &str =
+    "connect_timeout = \"5s\"\noperation_timeout = \"10s\"\ntotal_timeout = \"20s\"";
 
 impl People {
     /// A directory with its branches and a service account.
@@ -130,8 +133,15 @@ impl Slapd {
         });
     }
 
-    /// The settings of a gateway that asks it over TLS, with more lines.
+    /// The settings of a gateway that asks it over TLS, and has patience with it, with more lines.
     pub(crate) fn settings(&self, more: &str) -> String {
+        let named = |line: &&str| more.contains(line.split(' ').next().unwrap());
+        let times: Vec<_> = PATIENT.lines().filter(|line| !named(line)).collect();
+        self.settings_as_preset(&format!("{}\n{more}", times.join("\n")))
+    }
+
+    /// The same with the times that are preset, for what is about a directory that says nothing.
+    pub(crate) fn settings_as_preset(&self, more: &str) -> String {
         self.settings_for(&format!("\"ldaps://localhost:{}\"", self.tls), more)
     }
 
