@@ -9,7 +9,7 @@
 //! [`connection`].
 //!
 //! **Order of a connection.** Accept, TLS handshake (in ten seconds), HTTP/1.1 or HTTP/2 as ALPN said, heads (each in
-//! five seconds), the framing rules of [`routes`], the journey, the body.
+//! ten seconds), the framing rules of [`routes`], the journey, the body.
 //!
 //! **What it refuses.** Methods but GET and HEAD (405), bodies (400, closed), targets over 8 KiB (414), heads of over 64
 //! fields or 32 KiB (431), an absolute target that contradicts `Host` (400), heads that are not HTTP (400, closed),
@@ -143,7 +143,9 @@ pub const fn transport(acceptor: Option<&Acceptor>) -> Transport {
 
 /// Idle connections are kept this long: longer than a `go` command thinks between two downloads.
 const IDLE: Duration = Duration::from_secs(75);
-/// A head is a few hundred bytes; who needs longer is broken or hostile.
-const HEAD_COMPLETE: Duration = Duration::from_secs(5);
+/// A head is a few hundred bytes; who needs longer is broken or hostile. The time runs while this process gets no
+/// processor, too, and is looked at before the socket: a head that lay there all the while is slow. So it is longer than
+/// such a pause. What slow connections cost is limited by their number, in all and from one source.
+const HEAD_COMPLETE: Duration = Duration::from_secs(10);
 /// How long a closing connection may take to say so.
 const GOODBYE: Duration = Duration::from_secs(2);

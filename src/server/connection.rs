@@ -253,7 +253,7 @@ impl AsyncWrite for Watched {
 }
 
 /// The service's clock ticks in half seconds: a head it gave up on is at least this old.
-const GAVE_UP: Duration = Duration::from_secs(4);
+const GAVE_UP: Duration = Duration::from_secs(9);
 /// A handshake is two round trips and a signature.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A peer that takes nothing for so long is gone.

@@ -44,7 +44,7 @@ pub fn listen(listener: TcpListener, shared: &Shared) -> io::Result<Server> {
 }
 
 /// Its time runs while the one event loop writes pages for others: whoever waits for those is not slow. Outside, where
-/// strangers are, it is much shorter.
+/// strangers are, it is shorter.
 const HEAD_COMPLETE: Duration = Duration::from_secs(30);
 
 async fn metrics(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {

@@ -11,10 +11,10 @@ use crate::support::gateway::Setup;
 use crate::support::gateway::modgate;
 use crate::support::gateway::records_in;
 use crate::support::issuer::Issuer;
+use crate::support::port;
 use crate::support::redis::Redis;
 use crate::support::slapd::People;
 use crate::support::slapd::Slapd;
-use crate::support::slapd::free_port;
 use crate::support::tree::Tree;
 use crate::support::until;
 use crate::support::upstream::Instead;
@@ -114,11 +114,8 @@ fn a_refused_login_names_whom_the_directory_knows_and_hides_what_was_typed() {
 fn a_directory_that_goes_and_comes_is_told_and_so_is_who_answers() {
     let mut slapd = Slapd::with(&People::new().person("alice"));
     let (_tree, upstream) = lib();
-    let servers = format!(
-        "\"ldaps://localhost:{}\", \"ldaps://localhost:{}\"",
-        free_port(),
-        slapd.tls_port()
-    );
+    let servers =
+        format!("\"ldaps://localhost:{}\", \"ldaps://localhost:{}\"", port(), slapd.tls_port());
     let gateway = Setup::over(&upstream.url()).with(&slapd.settings_for(&servers, "")).start();
     let login = |n: usize| gateway.stranger().basic("alice", &format!("alice-pw{n}"));
     assert_eq!(gateway.stranger().basic("alice", "alice-pw").get("/-/whoami").status, 200);

@@ -162,10 +162,12 @@ fn t40_a_secret_planted_in_every_input_stands_in_no_output() {
     // those that are good
     let (token, jwt) = (gateway.token(), world.issuer.token());
     let pay = gateway.issue("pay", &["payments", "developers"]);
+    let by_jwt = gateway.stranger().bearer(&jwt);
+    until("the provider's keys are known", || by_jwt.get("/-/whoami").status == 200);
     for client in [
         gateway.stranger().bearer(&token),
         gateway.stranger().basic("any", &pay),
-        gateway.stranger().bearer(&jwt),
+        by_jwt,
         gateway.stranger().basic("jwt", &jwt),
         gateway.stranger().basic("alice", "alice-pw"),
     ] {

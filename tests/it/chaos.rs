@@ -23,8 +23,8 @@ fn cached_content_is_served_through_every_fault_and_the_rest_comes_back_after_it
     }
     let upstream = Upstream::serve(tree.path());
     let line = Chaos::before(upstream.address());
-    let settings = "[upstream]\nattempts = 1\nfirst_byte_timeout = \"700ms\"\nzip_first_byte_timeout = \"700ms\"\n\
-                    total_timeout = \"1500ms\"\nzip_total_timeout = \"1500ms\"\nbreaker_rest = \"200ms\"\n\
+    let settings = "[upstream]\nattempts = 1\nfirst_byte_timeout = \"5s\"\nzip_first_byte_timeout = \"5s\"\n\
+                    total_timeout = \"8s\"\nzip_total_timeout = \"8s\"\nbreaker_rest = \"200ms\"\n\
                     breaker_longest_rest = \"400ms\"\n";
     let gateway = Setup::over(&line.url()).with(settings).start();
     let client = gateway.client();

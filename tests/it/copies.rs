@@ -2,11 +2,12 @@
 
 use std::net::TcpListener;
 
+use crate::support::chaos::nobody;
 use crate::support::collector::Collector;
 use crate::support::collector::Record;
 use crate::support::gateway::Gateway;
 use crate::support::gateway::Setup;
-use crate::support::slapd::free_port;
+use crate::support::port;
 use crate::support::tree::Tree;
 use crate::support::until;
 use crate::telemetry::Hop;
@@ -88,7 +89,7 @@ fn the_applications_lines_go_too_if_they_shall_and_nobody_elses() {
 
 #[test]
 fn a_real_collector_takes_checkpoints_over_grpc() {
-    let (sink, port) = (Collector::listen(), free_port());
+    let (sink, port) = (Collector::listen(), port());
     let _hop = Hop::to(&sink, port);
     let telemetry = "otlp_protocol = \"grpc\"\notlp_logs = \"checkpoints\"";
     let (_tree, mut gateway) = sending(&format!("http://127.0.0.1:{port}"), telemetry);
@@ -109,7 +110,7 @@ fn a_real_collector_takes_checkpoints_over_grpc() {
 
 #[test]
 fn a_collector_that_is_away_or_hangs_takes_no_checkpoint_and_holds_nobody_up() {
-    let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let away = nobody();
     // accepted by the kernel, never by us: an export hangs until its time is over
     let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
     let hangs = hanging.local_addr().unwrap();

@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::ldap::soon;
 use crate::support::client::Answer;
 use crate::support::client::Client;
 use crate::support::fault::Wire;
@@ -41,10 +42,6 @@ fn groups(gateway: &Gateway, name: &str) -> Vec<(String, String)> {
 
 fn names(groups: Vec<(String, String)>) -> Vec<String> {
     groups.into_iter().map(|(name, _)| name).collect()
-}
-
-fn seconds(count: u64) -> Duration {
-    Duration::from_secs(count)
 }
 
 #[test]
@@ -159,17 +156,15 @@ fn t25_a_connection_reset_at_any_step_is_503_and_the_next_login_is_judged() {
     loop {
         let gateway = over(&settings);
         wire.reset_after(steps);
-        let begun = Instant::now();
-        let status = login(&gateway, "alice").get("/-/whoami").status;
-        assert!(begun.elapsed() < seconds(2), "{:?} at step {steps}", begun.elapsed());
+        let answer = login(&gateway, "alice").get("/-/whoami");
         wire.mend();
-        if status == 200 {
+        let took = gateway.took(&answer);
+        assert!(took < 2000.0, "{took} ms at step {steps}");
+        if answer.status == 200 {
             break;
         }
-        assert_eq!(status, 503, "at step {steps}");
-        let begun = Instant::now();
-        until("alice can log in", || login(&gateway, "alice").get("/-/whoami").status == 200);
-        assert!(begun.elapsed() < seconds(5), "{:?} at step {steps}", begun.elapsed());
+        assert_eq!(answer.status, 503, "at step {steps}");
+        soon("alice can log in", || login(&gateway, "alice").get("/-/whoami").status == 200);
         steps += 1;
     }
     // two handshakes, a service bind, a search, a bind and at least one search of groups
@@ -179,8 +174,8 @@ fn t25_a_connection_reset_at_any_step_is_503_and_the_next_login_is_judged() {
 #[test]
 fn t25_a_frozen_directory_leaves_no_connections_and_no_logins_behind() {
     let slapd = Slapd::with(&People::new().person("alice").person("bob"));
-    let gateway = over(&slapd.settings(""));
-    assert_eq!(login(&gateway, "alice").get("/-/whoami").status, 200);
+    let gateway = over(&slapd.settings_as_preset("cache_ttl = \"1h\""));
+    until("alice is known", || login(&gateway, "alice").get("/-/whoami").status == 200);
     let (sockets, threads) = (gateway.descriptors(), gateway.threads());
     slapd.signal("STOP");
     for round in 0..2 {
@@ -200,18 +195,17 @@ fn t25_a_frozen_directory_leaves_no_connections_and_no_logins_behind() {
     assert!(gateway.threads() <= threads + 32, "{} threads, before {threads}", gateway.threads());
     assert_eq!(login(&gateway, "alice").get("/-/whoami").status, 200);
     slapd.signal("CONT");
-    let begun = Instant::now();
-    until("bob can log in", || login(&gateway, "bob").get("/-/whoami").status == 200);
-    assert!(begun.elapsed() < seconds(5), "{:?}", begun.elapsed());
+    soon("bob can log in", || login(&gateway, "bob").get("/-/whoami").status == 200);
 }
 
 #[test]
 fn t25_who_is_known_goes_on_until_their_time_is_over_and_is_never_refused() {
     let mut slapd = Slapd::with(&People::new().person("alice"));
-    let gateway = over(&slapd.settings("cache_ttl = \"1s\""));
+    let gateway = over(&slapd.settings("cache_ttl = \"3s\""));
     let alice = login(&gateway, "alice");
-    assert_eq!(alice.get("/-/whoami").status, 200);
+    // a time that begins before hers does
     let known = Instant::now();
+    assert_eq!(alice.get("/-/whoami").status, 200);
     slapd.stop();
     let (mut served, mut over) = (0, false);
     until("the time of alice is over", || {
@@ -222,7 +216,7 @@ fn t25_who_is_known_goes_on_until_their_time_is_over_and_is_never_refused() {
         }
         over
     });
-    assert!(served > 0 && known.elapsed() >= Duration::from_millis(900), "{served}");
+    assert!(served > 0 && known.elapsed() >= Duration::from_millis(2900), "{served}");
     slapd.start_again();
     until("alice is judged again", || alice.get("/-/whoami").status == 200);
 }

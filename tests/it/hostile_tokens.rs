@@ -56,7 +56,7 @@ impl World {
 
     fn claims(&self) -> Value {
         json!({ "iss": "https://idp.example", "aud": "modgate", "sub": "a", "iat": self.now,
-                "exp": self.now + 60 })
+                "exp": self.now + 600 })
     }
 
     fn token(&self, head: &Value, claims: &Value, signed: &Signed) -> String {

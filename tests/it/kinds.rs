@@ -167,8 +167,8 @@ fn in_the_answer(tree: &Tree) -> Vec<Case> {
 fn start(cases: &[Case], good: &Upstream, collector: &Collector) -> Gateway {
     let mut settings = format!(
         "[telemetry]\notlp_endpoint = \"{}\"\ntrace_ratio = 1.0\n[sumdb]\nnames = [\"sum.example\"]\n\
-         [upstream]\nbreaker_rest = \"30s\"\n\
-         connect_timeout = \"1s\"\nfirst_byte_timeout = \"1500ms\"\ntotal_timeout = \"4s\"\n",
+         [upstream]\nattempts = 1\nbreaker_rest = \"30s\"\n\
+         connect_timeout = \"5s\"\nfirst_byte_timeout = \"5s\"\ntotal_timeout = \"8s\"\n",
         collector.url()
     );
     let _written =

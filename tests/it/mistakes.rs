@@ -209,7 +209,7 @@ fn a_second_proxy_of_go_hears_exactly_the_names_that_may_leave() {
     first.instead(&info("example.com/silent"), Some(Instead::Silence));
     first.instead(&info("example.com/lying"), Some(Instead::Bytes(b"<html>".to_vec())));
     let settings = format!(
-        "[upstream]\nfirst_byte_timeout = \"1s\"\ntotal_timeout = \"2s\"\n\
+        "[upstream]\nfirst_byte_timeout = \"5s\"\ntotal_timeout = \"8s\"\n\
          [[private]]\nprefix = \"corp.example\"\nupstreams = [\"inner\"]\n\
          [[upstream.servers]]\nname = \"inner\"\nurl = \"{}\"\n",
         inner.url()

@@ -37,7 +37,13 @@ impl World {
     }
 
     fn node_over(&self, upstream: &Upstream, name: &str) -> Gateway {
-        let gateway = Setup::over(&upstream.url()).with(&self.settings(name)).start();
+        self.node_with(upstream, name, "")
+    }
+
+    /// The same with more settings.
+    fn node_with(&self, upstream: &Upstream, name: &str, more: &str) -> Gateway {
+        let settings = self.settings(name) + more;
+        let gateway = Setup::over(&upstream.url()).with(&settings).start();
         until("Redis is up", || gateway.metric("modgate_redis_up") > 0.5);
         gateway
     }
@@ -136,7 +142,14 @@ fn a_leader_that_is_killed_costs_one_more_request_and_no_client() {
 fn a_leader_that_hangs_loses_its_lease_and_its_late_answer_replaces_nothing() {
     const LIST: &str = "/example.com/lib/@v/list";
     let world = world();
-    let leader = world.node("leader");
+    // the time that it sleeps is no time that its upstream took
+    let patient = "[upstream]\nfirst_byte_timeout = \"5m\"\ntotal_timeout = \"10m\"\n";
+    let leader = world.node_with(&world.upstream, "leader", patient);
+    let mut newer = Tree::new();
+    newer.module("example.com/lib", "v1.0.0", &[]);
+    newer.module("example.com/lib", "v1.1.0", &[]);
+    let newer = Upstream::serve(newer.path());
+    let other = world.node_over(&newer, "other");
     world.upstream.hold();
     let client = leader.client();
     let late = std::thread::spawn(move || client.get(LIST).text());
@@ -144,11 +157,6 @@ fn a_leader_that_hangs_loses_its_lease_and_its_late_answer_replaces_nothing() {
     leader.signal("STOP");
     // while it sleeps its lease runs out, and another node fetches the list of an upstream that knows more
     until("the lease has run out", || world.locks().contains("no locks"));
-    let mut newer = Tree::new();
-    newer.module("example.com/lib", "v1.0.0", &[]);
-    newer.module("example.com/lib", "v1.1.0", &[]);
-    let newer = Upstream::serve(newer.path());
-    let other = world.node_over(&newer, "other");
     let text = other.client().get(LIST).text();
     assert_eq!(text, "v1.0.0\nv1.1.0\n");
     world.upstream.release();

@@ -10,6 +10,7 @@ use crate::support::redis::Watched;
 use crate::support::s3::S3;
 use crate::support::tree::Tree;
 use crate::support::until;
+use crate::support::until_at_last;
 use crate::support::upstream::Upstream;
 
 const MODULES: usize = 6;
@@ -47,7 +48,7 @@ fn is_used_again(gateway: &Gateway, load: &Load) {
 fn redis_killed_hung_and_flushed_under_load_fails_nobody() {
     let (tree, upstream) = world();
     let mut redis = Redis::start();
-    let settings = format!("{LITTLE_MEMORY}{}", redis.settings());
+    let settings = format!("{LITTLE_MEMORY}{}", redis.settings_as_preset());
     let gateway = Setup::over(&upstream.url()).with(&settings).start();
     until("Redis is up", || is_up(&gateway));
     let load = Load::of(&gateway.client(), &tree, MODULES);
@@ -73,8 +74,8 @@ fn redis_killed_hung_and_flushed_under_load_fails_nobody() {
 #[test]
 fn a_failover_by_sentinels_fails_nobody() {
     let (tree, upstream) = world();
-    let mut watched = Watched::start();
-    let settings = format!("{LITTLE_MEMORY}{}", watched.settings());
+    let mut watched = Watched::start(2000);
+    let settings = format!("{LITTLE_MEMORY}{}", watched.settings_as_preset());
     let gateway = Setup::over(&upstream.url()).with(&settings).start();
     until("Redis is up", || is_up(&gateway));
     let load = Load::of(&gateway.client(), &tree, MODULES);
@@ -82,7 +83,7 @@ fn a_failover_by_sentinels_fails_nobody() {
     let master = watched.master();
     watched.servers.iter_mut().find(|server| server.port == master).unwrap().stop();
     load.phase("master killed", 300);
-    until("the sentinels have another master", || watched.master() != master);
+    until_at_last("the sentinels have another master", || watched.master() != master);
     is_used_again(&gateway, &load);
     load.end();
     Gateway::vouch_for(&[&gateway], &upstream);
@@ -91,8 +92,8 @@ fn a_failover_by_sentinels_fails_nobody() {
 #[test]
 fn a_cluster_that_loses_a_master_fails_nobody() {
     let (tree, upstream) = world();
-    let mut cluster = Cluster::start();
-    let settings = format!("{LITTLE_MEMORY}{}", cluster.settings());
+    let mut cluster = Cluster::start(2000);
+    let settings = format!("{LITTLE_MEMORY}{}", cluster.settings_as_preset());
     let gateway = Setup::over(&upstream.url()).with(&settings).start();
     until("Redis is up", || is_up(&gateway));
     let load = Load::of(&gateway.client(), &tree, MODULES);
@@ -126,7 +127,9 @@ fn a_bucket_that_hangs_or_dies_fails_nobody_and_costs_little() {
     load.phase("bucket killed", 300);
     others.phase("bucket killed, the other node", 200);
     s3.start_again();
-    let third = Setup::over(&upstream.url()).with(&settings).start();
+    // whether it has hits is what is asked now, not how soon
+    let patient = format!("{LITTLE_MEMORY}{}timeout = \"10s\"\n", s3.settings());
+    let third = Setup::over(&upstream.url()).with(&patient).start();
     let client = third.client();
     assert_eq!(client.get("/example.com/m0/@v/v1.0.0.zip").status, 200);
     assert!(looks(&third, "bucket", "hit") > 0.5, "what was stored before is still there");

@@ -14,10 +14,12 @@ const MODEL: &str = include_str!("../../policies/model.conf");
 const READ: &str = "# owner: #go-help\np, read, any:authenticated, example.com, *, read, allow\n";
 const LIST: &str = "/example.com/lib/@v/list";
 
+/// A file whole or not at all: a gateway may look at any moment. It is made outside the folders that are read.
 fn write(directory: &Path, name: &str, text: &str) {
-    let path = directory.join(name);
+    let (path, aside) = (directory.join(name), directory.join("aside"));
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, text).unwrap();
+    std::fs::write(&aside, text).unwrap();
+    std::fs::rename(aside, path).unwrap();
 }
 
 /// A policy in a directory of its own, with some rules.

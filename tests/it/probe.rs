@@ -23,9 +23,12 @@ fn probe(settings: &str) -> (Option<i32>, String) {
 }
 
 fn server(url: &str, more: &str) -> String {
-    format!(
-        "[upstream]\nconnect_timeout = \"500ms\"\n[[upstream.servers]]\nname = \"inner\"\nurl = \"{url}\"\n{more}"
-    )
+    format!("[[upstream.servers]]\nname = \"inner\"\nurl = \"{url}\"\n{more}")
+}
+
+/// The same without patience, for who takes no connections.
+fn hasty(settings: &str) -> String {
+    format!("[upstream]\nconnect_timeout = \"500ms\"\n{settings}")
 }
 
 fn scripted(what: &'static str) -> String {
@@ -61,7 +64,7 @@ fn each_mistake_is_found_and_comes_with_a_remedy() {
             "nobody listens there",
         ),
         (
-            server(&format!("http://{}", chaos::full()), ""),
+            hasty(&server(&format!("http://{}", chaos::full()), "")),
             "connect_timeout: ",
             "open the firewall",
         ),

@@ -99,8 +99,8 @@ fn a_list_that_does_not_change_is_asked_for_less_and_less() {
         });
         waits.push(begun.elapsed());
     }
-    // the first is cold; then about 1, 2 and 4 seconds
-    assert!(waits[3] > waits[1] * 2, "{waits:?}");
+    // the first is cold; then 1, 2 and 4 seconds at least: a busy machine makes each longer, so they are not compared
+    assert!(waits[3] > std::time::Duration::from_millis(2500), "{waits:?}");
 }
 
 /// Asks until an upstream was asked for the list so often.

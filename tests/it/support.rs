@@ -37,10 +37,19 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// The same of something that can say how it stands.
-pub(crate) fn until_told(what: &str, mut is_so: impl FnMut() -> Result<(), String>) {
+pub(crate) fn until_told(what: &str, is_so: impl FnMut() -> Result<(), String>) {
+    wait(what, Duration::from_secs(20), is_so);
+}
+
+/// The same of something that takes its time by itself; gives up after a minute.
+pub(crate) fn until_at_last(what: &str, mut is_so: impl FnMut() -> bool) {
+    wait(what, Duration::from_mins(1), || if is_so() { Ok(()) } else { Err(String::new()) });
+}
+
+fn wait(what: &str, patience: Duration, mut is_so: impl FnMut() -> Result<(), String>) {
     let begun = Instant::now();
     while let Err(standing) = is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "never happened: {what} {standing}");
+        assert!(begun.elapsed() < patience, "never happened: {what} {standing}");
         std::thread::park_timeout(Duration::from_millis(5));
     }
 }

@@ -42,8 +42,9 @@ fn grow(node: &Gateway, witness: &Gateway) {
 /// Waits until the witness has signed all that the node has signed.
 fn signed(node: &Gateway, witness: &Gateway) {
     let newest = |text: &str| {
-        let note = *note::split(text).last().unwrap();
-        note.lines().take(3).collect::<Vec<_>>().join(" ")
+        // none while the file is written anew
+        let note = note::split(text).last().copied()?;
+        Some(note.lines().take(3).collect::<Vec<_>>().join(" "))
     };
     until("everything is signed", || {
         let segments = std::fs::read_dir(node.state().join("audit")).unwrap();
@@ -53,7 +54,8 @@ fn signed(node: &Gateway, witness: &Gateway) {
         notes.sort();
         let own = std::fs::read_to_string(notes.last().unwrap()).unwrap_or_default();
         let told = std::fs::read_to_string(witness.state().join("witness/notes/gate-1.notes"));
-        told.is_ok_and(|told| !own.is_empty() && newest(&told) == newest(&own))
+        let own = newest(&own);
+        told.is_ok_and(|told| own.is_some() && newest(&told) == own)
     });
 }
 

@@ -34,7 +34,8 @@ impl Cable {
     /// A cable to `http://ADDRESS`.
     pub(crate) fn to(url: &str) -> Self {
         let far = url.trim_start_matches("http://").parse().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // a cable that is cut wants its port back
+        let listener = TcpListener::bind(("127.0.0.1", super::port())).unwrap();
         let near = listener.local_addr().unwrap();
         let cable = Self { near, far, shared: Arc::default() };
         cable.accept(listener);

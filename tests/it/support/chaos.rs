@@ -36,7 +36,7 @@ pub(crate) enum Fault {
     Reset,
     /// So many bytes of each answer pass, and then the end.
     Truncate(usize),
-    /// Answers pass a few bytes at a time.
+    /// The head of an answer passes, and then a few bytes at a time.
     Slow,
     /// Answers begin so many milliseconds late.
     Delay(u64),
@@ -59,7 +59,8 @@ pub(crate) struct Chaos(Arc<Shared>);
 impl Chaos {
     /// Passes everything on to a target.
     pub(crate) fn before(target: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // after a refusal it wants its port back
+        let listener = TcpListener::bind(("127.0.0.1", super::port())).unwrap();
         let address = listener.local_addr().unwrap();
         let (fault, open) = (Mutex::new(Fault::Pass), Mutex::new(Vec::new()));
         let shared = Arc::new(Shared { target, address, fault, open });
@@ -155,6 +156,7 @@ impl Shared {
         buffer: &mut [u8],
     ) -> std::io::Result<()> {
         let mut sent = 0;
+        let mut head = true;
         loop {
             let count = server.read(buffer)?;
             let Some(part) = buffer.get_mut(..count).filter(|part| !part.is_empty()) else {
@@ -165,10 +167,10 @@ impl Shared {
                     return client.write_all(&part[..limit.saturating_sub(sent).min(count)]);
                 }
                 Fault::Slow => {
-                    for few in part.chunks(8) {
-                        client.write_all(few)?;
-                        std::thread::park_timeout(Duration::from_millis(20));
-                    }
+                    let end = part.windows(4).position(|four| four == b"\r\n\r\n");
+                    let whole = if head { end.map_or(part.len(), |end| end + 4) } else { 0 };
+                    head &= end.is_none();
+                    drip(client, part.split_at(whole))?;
                 }
                 Fault::Delay(millis) if sent == 0 => {
                     std::thread::park_timeout(Duration::from_millis(millis));
@@ -187,13 +189,22 @@ impl Shared {
     }
 }
 
+fn drip(client: &mut TcpStream, (at_once, slowly): (&[u8], &[u8])) -> std::io::Result<()> {
+    client.write_all(at_once)?;
+    for few in slowly.chunks(8) {
+        client.write_all(few)?;
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
 fn pause() {
     std::thread::park_timeout(Duration::from_millis(2));
 }
 
 /// A port on which nobody listens.
 pub(crate) fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    SocketAddr::from(([127, 0, 0, 1], super::port()))
 }
 
 /// A listener that takes no more connections: its queue is full. It lives as long as the process.

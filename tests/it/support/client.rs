@@ -184,12 +184,21 @@ impl Client {
         self.note(answer.unwrap_or_else(|| panic!("no HTTP answer to {method} {path}: {raw:?}")))
     }
 
-    /// Sends bytes and reads until the other side closes or resets.
+    /// Sends bytes and reads until the other side closes or resets. Who refuses a head may close before it took all of it:
+    /// what it said decides.
     pub(crate) fn raw(&self, bytes: &[u8]) -> Vec<u8> {
         let mut stream = self.connect();
-        stream.write_all(bytes).unwrap();
-        stream.flush().unwrap();
-        read_to_end(&mut stream)
+        if stream.write_all(bytes).and_then(|()| stream.flush()).is_ok() {
+            return read_to_end(&mut stream);
+        }
+        // past the stream, which would try to send the rest before each read
+        let mut raw = Vec::new();
+        while let Ok(1..) = stream.conn.read_tls(&mut stream.sock) {
+            stream.conn.process_new_packets().unwrap();
+            // it ends where no more is there yet
+            let _so_far = stream.conn.reader().read_to_end(&mut raw);
+        }
+        raw
     }
 }
 

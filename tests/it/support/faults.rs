@@ -195,7 +195,7 @@ impl World {
              [[upstream.servers]]\nname = \"inner\"\nurl = \"{}\"\nallow_redirect_hosts = [\"*\"]\n\
              {}\n[policy]\ndir = \"{}\"\n\
              [telemetry]\notlp_endpoint = \"{}\"\ntrace_ratio = 0.2\n",
-            slapd.settings("cache_ttl = \"1s\"\nfailure_ttl = \"1s\""),
+            slapd.settings_as_preset("cache_ttl = \"1s\"\nfailure_ttl = \"1s\""),
             issuer.settings("keys_cooldown = \"500ms\""),
             upstream.url(),
             redis.settings(),
@@ -206,7 +206,8 @@ impl World {
             Setup::over(&to_upstream.url()).with(&settings).start_in(&kernel.environment());
         let load = Load::start(gateway.client());
         let monitoring = Monitoring::over(gateway.ops);
-        assert_eq!(gateway.stranger().basic("alice", "alice-pw").get("/-/whoami").status, 200);
+        let alice = gateway.stranger().basic("alice", "alice-pw");
+        until("alice is known", || alice.get("/-/whoami").status == 200);
         let gateway = Some(gateway);
         Self {
             monitoring,

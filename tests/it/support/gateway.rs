@@ -19,6 +19,7 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 
+use super::balance::answered;
 use super::client::Answer;
 use super::client::Client;
 use super::client::Ledger;
@@ -261,6 +262,14 @@ impl Gateway {
             found.len() >= count
         });
         found
+    }
+
+    /// How many milliseconds an answer took by the gateway's own watch, from the head to its record: a client's watch also
+    /// counts how long it waits for a processor itself.
+    pub(crate) fn took(&self, answer: &Answer) -> f64 {
+        let trace = answered(answer).unwrap();
+        let its = |event: &Value| event["http"]["trace_id"] == *trace;
+        self.audited(1, "the answer's", its)[0]["http"]["ms"].as_f64().unwrap()
     }
 
     /// The page of metrics.

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::slapd::free_port;
+use super::port;
 
 /// A provider that runs.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Issuer {
 impl Issuer {
     /// Starts it with fresh keys; its tokens are signed by the algorithm.
     pub(crate) fn start(algorithm: &'static str) -> Self {
-        let port = free_port();
+        let port = port();
         Self { child: run(port, algorithm), port, algorithm }
     }
 

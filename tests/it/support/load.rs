@@ -65,9 +65,12 @@ impl Load {
         self.shared.times.lock().unwrap().clear();
         let enough = self.shared.answered.load(Ordering::Relaxed) + answers;
         let begun = Instant::now();
-        until(&format!("{answers} answers: {name}"), || {
-            self.shared.answered.load(Ordering::Relaxed) >= enough
-        });
+        let answered = || self.shared.answered.load(Ordering::Relaxed);
+        // how long all of them take says nothing, but there must always be a next one
+        while answered() < enough {
+            let before = answered();
+            until(&format!("another answer: {name}"), || answered() > before);
+        }
         let mut times = self.shared.times.lock().unwrap().clone();
         times.sort_unstable();
         let at = |share: usize| times[(times.len() - 1) * share / 100];

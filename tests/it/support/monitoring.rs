@@ -22,7 +22,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::client;
-use super::slapd::free_port;
+use super::port;
 use super::until;
 
 /// What every time in the rules is divided by: an hour is a minute.
@@ -60,7 +60,7 @@ impl Monitoring {
         let directory = tempfile::tempdir().unwrap();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let ear = listen(Arc::clone(&heard));
-        let (prometheus, alertmanager) = (free_port(), free_port());
+        let (prometheus, alertmanager) = (port(), port());
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let rules = std::fs::read_to_string(root.join("alerts/modgate.rules.yml")).unwrap();
         let put = |name: &str, text: &str| {

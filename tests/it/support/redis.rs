@@ -73,8 +73,13 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// The settings of a gateway that uses it.
+    /// The settings of a gateway that uses it, and has patience with it.
     pub(crate) fn settings(&self) -> String {
+        self.settings_as_preset() + PATIENT
+    }
+
+    /// The same with the times that are preset, for what is about a Redis that hangs.
+    pub(crate) fn settings_as_preset(&self) -> String {
         format!("[redis]\nnodes = [\"{}\"]\n", self.url())
     }
 
@@ -119,6 +124,9 @@ impl Redis {
         self.wait();
     }
 }
+
+/// A command that is late counts as a miss. That is no fault, but a test that counts fetches would count one more.
+pub(crate) const PATIENT: &str = "timeout = \"5s\"\n";
 
 /// What a Redis is asked, as it tells it.
 pub(crate) struct Monitor {
@@ -168,12 +176,17 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    pub(crate) fn start() -> Self {
+    /// Starts them; sentinels give up a master who says nothing for so many milliseconds.
+    pub(crate) fn start(down_after: u32) -> Self {
         let master = Redis::start();
         let of = format!("127.0.0.1 {}", master.port);
         let replica = || Redis::with(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
         let servers = vec![replica(), replica()];
-        let sentinels = (0..3).map(|_| sentinel(&of)).collect();
+        // a sentinel asks the master for its replicas at once, and then not for ten seconds
+        until("the replicas follow", || {
+            master.cli(&["INFO", "replication"]).contains("connected_slaves:2")
+        });
+        let sentinels = (0..3).map(|_| sentinel(&of, down_after)).collect();
         let servers = std::iter::once(master).chain(servers).collect();
         let watched = Self { servers, sentinels };
         until("the sentinels know each other and both replicas", || {
@@ -189,7 +202,13 @@ impl Watched {
         watched
     }
 
+    /// The settings of a gateway that uses them, and has patience with them.
     pub(crate) fn settings(&self) -> String {
+        self.settings_as_preset() + PATIENT
+    }
+
+    /// The same with the times that are preset.
+    pub(crate) fn settings_as_preset(&self) -> String {
         let urls: Vec<_> = self.sentinels.iter().map(|one| format!("\"{}\"", one.url())).collect();
         format!("[redis]\nmode = \"sentinel\"\nnodes = [{}]\n", urls.join(", "))
     }
@@ -201,10 +220,10 @@ impl Watched {
     }
 }
 
-fn sentinel(of: &str) -> Redis {
+fn sentinel(of: &str, down_after: u32) -> Redis {
     let (port, directory) = (super::port(), tempfile::tempdir().unwrap());
     let config = format!(
-        "sentinel monitor mymaster {of} 2\nsentinel down-after-milliseconds mymaster 500\n\
+        "sentinel monitor mymaster {of} 2\nsentinel down-after-milliseconds mymaster {down_after}\n\
          sentinel failover-timeout mymaster 3000\nsentinel parallel-syncs mymaster 1\n"
     );
     let file = directory.path().join("sentinel.conf");
@@ -230,7 +249,9 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn start() -> Self {
+    /// Starts them; they give up one of them who says nothing for so many milliseconds.
+    pub(crate) fn start(node_timeout: u32) -> Self {
+        let node_timeout = node_timeout.to_string();
         let node = |_| {
             let bus = super::port().to_string();
             Redis::with(&[
@@ -241,7 +262,7 @@ impl Cluster {
                 "--cluster-require-full-coverage",
                 "no",
                 "--cluster-node-timeout",
-                "1000",
+                &node_timeout,
             ])
         };
         let nodes: Vec<_> = (0..3).map(node).collect();
@@ -261,7 +282,13 @@ impl Cluster {
         cluster
     }
 
+    /// The settings of a gateway that uses it, and has patience with it.
     pub(crate) fn settings(&self) -> String {
+        self.settings_as_preset() + PATIENT
+    }
+
+    /// The same with the times that are preset.
+    pub(crate) fn settings_as_preset(&self) -> String {
         let urls: Vec<_> = self.nodes.iter().map(|one| format!("\"{}\"", one.url())).collect();
         format!("[redis]\nmode = \"cluster\"\nnodes = [{}]\n", urls.join(", "))
     }

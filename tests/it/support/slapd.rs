@@ -1,7 +1,6 @@
 //! A real directory: slapd with people, nested groups and TLS, on free loopback ports, stopped by its own id.
 
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
@@ -27,6 +26,9 @@ pub(crate) struct People {
 }
 
 const SUFFIX: &str = "dc=corp,dc=example";
+/// More time than a login needs on a machine that is busy with something else.
+pub(crate) const PATIENT: &str =
+    "connect_timeout = \"5s\"\noperation_timeout = \"10s\"\ntotal_timeout = \"20s\"";
 
 impl People {
     /// A directory with its branches and a service account.
@@ -100,7 +102,7 @@ impl Slapd {
     }
 
     fn over(directory: tempfile::TempDir, authority: Authority, people: &People) -> Self {
-        let (plain, tls) = (free_port(), free_port());
+        let (plain, tls) = (super::port(), super::port());
         std::fs::create_dir(directory.path().join("db")).unwrap();
         let child = start(&directory, &authority, (plain, tls));
         let mut slapd = Self { child, directory, authority, plain, tls };
@@ -131,8 +133,15 @@ impl Slapd {
         });
     }
 
-    /// The settings of a gateway that asks it over TLS, with more lines.
+    /// The settings of a gateway that asks it over TLS, and has patience with it, with more lines.
     pub(crate) fn settings(&self, more: &str) -> String {
+        let named = |line: &&str| more.contains(line.split(' ').next().unwrap());
+        let times: Vec<_> = PATIENT.lines().filter(|line| !named(line)).collect();
+        self.settings_as_preset(&format!("{}\n{more}", times.join("\n")))
+    }
+
+    /// The same with the times that are preset, for what is about a directory that says nothing.
+    pub(crate) fn settings_as_preset(&self, more: &str) -> String {
         self.settings_for(&format!("\"ldaps://localhost:{}\"", self.tls), more)
     }
 
@@ -215,10 +224,6 @@ impl Drop for Slapd {
         let _gone = self.child.kill();
         let _gone = self.child.wait();
     }
-}
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn start(directory: &tempfile::TempDir, authority: &Authority, (plain, tls): (u16, u16)) -> Child {

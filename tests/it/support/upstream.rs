@@ -29,7 +29,7 @@ pub(crate) enum Instead {
     Redirect(String),
     /// These bytes, and the end of the connection.
     Raw(&'static str),
-    /// The head at once, and then a byte every 100 ms.
+    /// The head at once, and then a byte every 100 ms, with so much white space behind the file that it takes a minute.
     Drip,
     /// A head without a length, and bytes for as long as somebody takes them.
     Endless,
@@ -259,7 +259,7 @@ fn answer(
                 out.write_all(&spaces)?;
             }
         }
-        Some(Instead::Drip) => return drip(out, &file()?),
+        Some(Instead::Drip) => return drip(out, &[file()?, vec![b' '; 600]].concat()),
         Some(Instead::Reset) => {
             reset(out.try_clone()?);
             return Ok(false);
