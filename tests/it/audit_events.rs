@@ -13,6 +13,7 @@ use crate::support::gateway::records_in;
 use crate::support::issuer::Issuer;
 use crate::support::port;
 use crate::support::redis::Redis;
+use crate::support::slapd::PATIENT;
 use crate::support::slapd::People;
 use crate::support::slapd::Slapd;
 use crate::support::tree::Tree;
@@ -116,7 +117,7 @@ fn a_directory_that_goes_and_comes_is_told_and_so_is_who_answers() {
     let (_tree, upstream) = lib();
     let servers =
         format!("\"ldaps://localhost:{}\", \"ldaps://localhost:{}\"", port(), slapd.tls_port());
-    let gateway = Setup::over(&upstream.url()).with(&slapd.settings_for(&servers, "")).start();
+    let gateway = Setup::over(&upstream.url()).with(&slapd.settings_for(&servers, PATIENT)).start();
     let login = |n: usize| gateway.stranger().basic("alice", &format!("alice-pw{n}"));
     assert_eq!(gateway.stranger().basic("alice", "alice-pw").get("/-/whoami").status, 200);
     let failover = told(&gateway, 1, "ldap.failover");

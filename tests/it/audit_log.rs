@@ -288,6 +288,10 @@ fn twenty_kills_leave_a_log_that_verifies_with_a_declared_tail() {
     let records = gateway.records();
     let decided = records.iter().filter(|record| record["phase"] == "decided").count();
     assert!(came > 0 && decided >= came, "{came} bodies came, {decided} decisions are recorded");
+    let asked = ["query", "holders", "--module", "corp.example/payments/ledger", "--json"];
+    let holders: Value = serde_json::from_str(&text(&audit(&state, &asked))).unwrap();
+    let told: usize = holders["count"].as_str().unwrap().parse().unwrap();
+    assert!(told >= came, "{came} bodies came, {told} are told of");
     let restarts =
         records.iter().filter(|record| record["detail"]["ended"] == "ended without a word").count();
     assert_eq!(u64::try_from(restarts).unwrap(), kills);
