@@ -3,6 +3,8 @@
 //! The first record of a segment tells when it began. What ended before the period is left unread, up to a segment whose
 //! beginning a believed checkpoint covers; so is what begins behind the period, once a believed checkpoint covers the first
 //! record behind it and every hole is explained. Which segments are read rests on records that were verified, and on no index.
+//! A clock may have been wrong and set back: what is left out are segments at the beginning that all began before the
+//! period, and segments at the end that all began behind it. One that does not tell when it began is read.
 
 use std::io::BufRead as _;
 use std::io::Read as _;
@@ -51,7 +53,7 @@ impl Beginning {
 pub(in crate::audit::verify) struct Reach {
     /// The first one.
     pub(in crate::audit::verify) first: usize,
-    /// The last one that must be: the first one behind the period.
+    /// The last one that must be: the first one behind which, and with which, all are behind the period.
     pub(in crate::audit::verify) last: usize,
 }
 
@@ -68,8 +70,9 @@ impl Period {
         let beginnings: Vec<_> = segments.iter().map(Beginning::of).collect();
         let from = self.from.as_deref().unwrap_or_default();
         let begins_by = |found: &Beginning| found.time.as_deref().is_some_and(|time| time <= from);
-        let overlaps = beginnings.iter().rposition(begins_by);
-        let mut first = overlaps.unwrap_or(0);
+        // a clock that was set back leaves later segments that tell of an earlier time: they end no search
+        let mut first =
+            beginnings.iter().take_while(|found| begins_by(found)).count().saturating_sub(1);
         while first > 0 {
             let before = beginnings.get(first).and_then(|found| found.before.as_ref());
             if before.is_some_and(&is_vouched) {
@@ -80,8 +83,8 @@ impl Period {
         let is_behind = |found: &Beginning| {
             found.time.as_ref().zip(self.to.as_ref()).is_some_and(|(time, to)| time >= to)
         };
-        let behind = beginnings.iter().skip(first).position(is_behind);
-        let last = behind.map_or(segments.len(), |behind| first + behind);
+        let within = beginnings.iter().rposition(|found| !is_behind(found));
+        let last = within.map_or(first, |within| within + 1);
         Reach { first, last }
     }
 }
