@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use modgate::audit::chain::Chain;
+use modgate::audit::chain::text_of;
 use modgate::audit::segment::Segment;
 use modgate::audit::verify::Kind;
 use modgate::audit::verify::Period;
@@ -76,4 +78,49 @@ fn a_clock_that_was_wrong_and_set_back_takes_no_segment_out_of_a_period() {
     // the third one says 11:00
     let seq = edit(&segments[2]);
     finds(&verified(directory.path(), None, Some(13)), seq);
+}
+
+/// Puts a segment behind a log that says where the log stood, as it was, and that it began long ago; nobody signed it.
+fn forge(segments: &[Segment]) -> Segment {
+    let mut chain = Chain::default();
+    for segment in segments {
+        let text = std::fs::read_to_string(segment.plain()).unwrap();
+        text.lines().for_each(|line| chain.follow(line.as_bytes()).unwrap());
+    }
+    let detail = serde_json::json!({
+        "tree_size": chain.edge.size().to_string(),
+        "tree_edge": chain.edge.roots().iter().map(text_of).collect::<Vec<_>>().join(" "),
+        "chain_before": text_of(&chain.last),
+    });
+    let (seq, directory) = (chain.next(), &segments[0].directory);
+    let head = format!("{{\"v\":1,\"seq\":{seq},\"time\":\"2000-01-01T00:00:00.000000Z\"");
+    let mut line = format!("{head},\"event\":\"audit.start\",\"detail\":{detail}}}").into_bytes();
+    chain.seal(&mut line);
+    let forged = Segment::new(directory, "gw", &"f".repeat(32), seq);
+    std::fs::write(forged.plain(), [&line[..], b"\n"].concat()).unwrap();
+    forged
+}
+
+#[test]
+fn a_forged_segment_that_says_it_is_older_hides_no_segment_of_the_period() {
+    let (directory, segments) = world(&[10, 12]);
+    assert_eq!(verified(directory.path(), Some(13), None).exit_code(), 0);
+    let forged = forge(&segments);
+    // no more than an unsigned end, if all is read; that it is older than the period is the word of nobody
+    assert_eq!(verified(directory.path(), None, None).exit_code(), 0);
+    let report = verified(directory.path(), Some(13), None);
+    assert_eq!((report.exit_code(), report.signed), (2, forged.first - 1), "{report:?}");
+    let seq = edit(&segments[1]);
+    finds(&verified(directory.path(), Some(13), None), seq);
+    std::fs::remove_file(forged.plain()).unwrap();
+    finds(&verified(directory.path(), Some(13), None), seq);
+}
+
+#[test]
+fn a_copy_of_a_segment_as_it_was_hides_no_changed_one() {
+    let (directory, segments) = world(&[10, 12]);
+    let copy = Segment::new(&segments[1].directory, "gw", &"f".repeat(32), segments[1].first);
+    std::fs::copy(segments[1].plain(), copy.plain()).unwrap();
+    let seq = edit(&segments[1]);
+    finds(&verified(directory.path(), Some(13), None), seq);
 }
