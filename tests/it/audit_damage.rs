@@ -1,11 +1,13 @@
 //! A log whose compressed segments are damaged, or that lies on a failing disk: what is bad is named, and the rest is verified.
 
+mod numbers;
 mod period;
 
 use std::io::Read as _;
 use std::path::Path;
 
 use modgate::audit::chain::Chain;
+use modgate::audit::chain::text_of;
 use modgate::audit::keeper;
 use modgate::audit::prove::prove;
 use modgate::audit::query::Effort;
@@ -15,6 +17,7 @@ use modgate::audit::verify::Period;
 use modgate::audit::verify::Subject;
 use modgate::audit::verify::verify_period;
 use modgate::config::audit::Packing;
+use modgate::tlog::tree::Hash;
 
 use crate::support::dice::Dice;
 use crate::support::gateway::modgate;
@@ -164,6 +167,37 @@ fn damage_to_compressed_segments_is_found_and_the_first_bad_record_is_named() {
     assert_eq!(verified(directory.path(), "").exit_code(), 0);
 }
 
+/// Where a log of plain segments stands at its end.
+fn chain_of(segments: &[Segment]) -> Chain {
+    let mut chain = Chain::default();
+    for segment in segments {
+        let text = std::fs::read_to_string(segment.plain()).unwrap();
+        text.lines().for_each(|line| chain.follow(line.as_bytes()).unwrap());
+    }
+    chain
+}
+
+/// The detail of a first record, which tells where the log stood.
+fn opening(size: u64, roots: &[Hash], last: &Hash) -> serde_json::Value {
+    serde_json::json!({
+        "tree_size": size.to_string(),
+        "tree_edge": roots.iter().map(text_of).collect::<Vec<_>>().join(" "),
+        "chain_before": text_of(last),
+    })
+}
+
+/// A line that somebody made up who knows how lines are chained.
+fn sealed(chain: &mut Chain, event: &str, detail: &serde_json::Value) -> Vec<u8> {
+    let (seq, time) = (chain.edge.size().saturating_add(1), "2000-01-01T00:00:00.000000Z");
+    let text = format!(
+        "{{\"v\":1,\"seq\":{seq},\"time\":\"{time}\",\"event\":\"{event}\",\"detail\":{detail}}}"
+    );
+    let mut line = text.into_bytes();
+    chain.seal(&mut line);
+    line.push(b'\n');
+    line
+}
+
 /// Damages the first block of a segment so that it cannot be inflated.
 fn spoil(packed: &Packed) {
     let mut changed = packed.bytes.clone();
@@ -304,11 +338,11 @@ fn of_a_period_only_what_overlaps_it_is_read_and_the_rest_is_named() {
     world[0].put(&world[0].bytes);
     world[3].put(&world[3].bytes);
     // one that does not tell when it began may belong to the period
-    for n in 0..4 {
-        spoil(&world[n]);
+    for packed in &world {
+        spoil(packed);
         let report = ask();
-        assert_eq!((report.exit_code(), report.findings[0].seq), (1, world[n].segment.first));
-        world[n].put(&world[n].bytes);
+        assert_eq!((report.exit_code(), report.findings[0].seq), (1, packed.segment.first));
+        packed.put(&packed.bytes);
     }
     // somebody has the third segment say that it began before the period, so that the second one seems to be older
     let lines = String::from_utf8(world[2].lines.clone()).unwrap();

@@ -69,7 +69,7 @@ impl Walk {
     /// Leaves what is before a segment unread.
     pub(in crate::audit::verify) fn begin_at(&mut self, segment: &Segment) {
         self.leads_on = false;
-        let last = segment.first - 1;
+        let last = segment.first.saturating_sub(1);
         let what = format!("records up to {last} are before the period, and were not read");
         self.remark("not_read", 1, what);
     }
@@ -99,6 +99,11 @@ impl Walk {
     ) {
         self.report.segments += 1;
         progress(self.effort());
+        if segment.first == 0 {
+            let what =
+                "records are numbered from 1: no segment of a log begins before it".to_owned();
+            return self.find(Kind::Edited, self.chain.next(), &segment.stem, what);
+        }
         let Err(error) = self.lines(segment, progress) else { return };
         let seq = self.place(segment);
         if is_of_disk(&error) {
@@ -387,13 +392,9 @@ impl Walk {
     fn explained(&self, first: u64, last: u64) -> bool {
         let mut removed = self.deleted.clone();
         removed.sort_unstable();
-        let end =
-            removed.iter().fold(
-                first,
-                |next, (from, to)| {
-                    if *from <= next && *to >= next { to + 1 } else { next }
-                },
-            );
+        let end = removed.iter().fold(first, |next, (from, to)| {
+            if *from <= next && *to >= next { to.saturating_add(1) } else { next }
+        });
         end > last
     }
 

@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use modgate::audit::chain::Chain;
-use modgate::audit::chain::text_of;
 use modgate::audit::segment::Segment;
 use modgate::audit::verify::Kind;
 use modgate::audit::verify::Period;
@@ -13,6 +11,9 @@ use modgate::audit::verify::Subject;
 use modgate::audit::verify::verify_period;
 use modgate::clock::ManualClock;
 
+use crate::audit_damage::chain_of;
+use crate::audit_damage::opening;
+use crate::audit_damage::sealed;
 use crate::support::log::download;
 use crate::support::log::settings;
 use crate::support::log::write;
@@ -82,22 +83,10 @@ fn a_clock_that_was_wrong_and_set_back_takes_no_segment_out_of_a_period() {
 
 /// Puts a segment behind a log that says where the log stood, as it was, and that it began long ago; nobody signed it.
 fn forge(segments: &[Segment]) -> Segment {
-    let mut chain = Chain::default();
-    for segment in segments {
-        let text = std::fs::read_to_string(segment.plain()).unwrap();
-        text.lines().for_each(|line| chain.follow(line.as_bytes()).unwrap());
-    }
-    let detail = serde_json::json!({
-        "tree_size": chain.edge.size().to_string(),
-        "tree_edge": chain.edge.roots().iter().map(text_of).collect::<Vec<_>>().join(" "),
-        "chain_before": text_of(&chain.last),
-    });
-    let (seq, directory) = (chain.next(), &segments[0].directory);
-    let head = format!("{{\"v\":1,\"seq\":{seq},\"time\":\"2000-01-01T00:00:00.000000Z\"");
-    let mut line = format!("{head},\"event\":\"audit.start\",\"detail\":{detail}}}").into_bytes();
-    chain.seal(&mut line);
-    let forged = Segment::new(directory, "gw", &"f".repeat(32), seq);
-    std::fs::write(forged.plain(), [&line[..], b"\n"].concat()).unwrap();
+    let mut chain = chain_of(segments);
+    let detail = opening(chain.edge.size(), chain.edge.roots(), &chain.last);
+    let forged = Segment::new(&segments[0].directory, "gw", &"f".repeat(32), chain.next());
+    std::fs::write(forged.plain(), sealed(&mut chain, "audit.start", &detail)).unwrap();
     forged
 }
 
