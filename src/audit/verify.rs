@@ -5,7 +5,8 @@
 //! [`Finding`] says is evidence of a change; what a [`Remark`] says was declared by the log itself, or cannot be signed yet.
 //! What is compressed and cannot be inflated was changed; what the disk does not give is [`Unread`], and nobody can tell.
 //!
-//! Of a period only what overlaps it is read; the report says what was not.
+//! Of a period only what overlaps it is read; the report says what was not. It goes by when segments began, and a record tells
+//! when its request was received: one of the period may stand in a later segment, if the answer took long.
 //!
 //! Behind a hole, which retention makes and records, nothing vouches for the records before it: they need a checkpoint of
 //! their own, or anybody could put records into it.
@@ -119,7 +120,9 @@ pub struct Report {
     pub bytes: u64,
     /// How many checkpoints fit.
     pub checkpoints: u64,
-    /// The number of the last record.
+    /// The number of the first record that was read and stands in its place; 0 if there is none.
+    pub first: u64,
+    /// The number of the last one.
     pub last: u64,
     /// The last record that a believed checkpoint covers.
     pub signed: u64,

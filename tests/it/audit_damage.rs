@@ -325,6 +325,7 @@ fn of_a_period_only_what_overlaps_it_is_read_and_the_rest_is_named() {
     let report = ask();
     assert_eq!((report.exit_code(), report.segments), (0, 2), "{report:?}");
     assert_eq!(report.records, world[2].last - world[0].last);
+    assert_eq!((report.first, report.last), (world[0].last + 1, world[2].last));
     let unread = report.remarks.iter().filter(|remark| remark.kind == "not_read");
     let unread: Vec<_> = unread.map(|remark| remark.seq).collect();
     assert_eq!(unread, [1, world[3].segment.first]);
@@ -335,6 +336,10 @@ fn of_a_period_only_what_overlaps_it_is_read_and_the_rest_is_named() {
     let options = ["--node", "gw", "--from", &begins(1), "--to", &begins(2)];
     let (code, text) = verify(directory.path(), &options);
     assert!(code == Some(0) && text.contains("verified, as far as the period goes"), "{text}");
+    assert!(
+        text.contains(&format!("from {} up to {}", world[0].last + 1, world[2].last)),
+        "{text}"
+    );
     world[0].put(&world[0].bytes);
     world[3].put(&world[3].bytes);
     // one that does not tell when it began may belong to the period

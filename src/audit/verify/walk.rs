@@ -262,6 +262,9 @@ impl Walk {
         }
         self.report.records += 1;
         self.report.last = next;
+        if self.report.first == 0 {
+            self.report.first = next;
+        }
         if chain::is_own(line) {
             self.listen(line, next);
         }
