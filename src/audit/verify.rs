@@ -15,12 +15,12 @@
 //! the newest, checkpoints of former keys say nothing by themselves, but the first believed one behind them covers the same
 //! records; if none follows they are a stranger's.
 
+mod ahead;
 mod notes;
 mod period;
 mod walk;
 
 use std::io;
-use std::io::Read as _;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -192,14 +192,9 @@ fn is_shorter(one: &Segment, twin: &Segment) -> bool {
     }
 }
 
-/// How many bytes of records can be read of a segment.
+/// How many bytes of records can be read of a segment, as far as it is read for that.
 fn inflated(segment: &Segment) -> u64 {
-    let Ok(mut lines) = segment.open() else { return 0 };
-    let (mut bytes, mut buffer) = (0, vec![0; 1 << 16]);
-    while let Ok(read @ 1..) = lines.read(&mut buffer) {
-        bytes += read as u64;
-    }
-    bytes
+    segment.open().map_or(0, |mut lines| ahead::length(&mut lines, ahead::FURTHEST_BYTES))
 }
 
 /// Whether it is the disk that fails, and not what stands on it.

@@ -223,6 +223,27 @@ fn whoever_waits_hears_of_each_segment() {
     assert_eq!(heard, [(1, 0), (2, before(1)), (3, before(2)), (4, before(3))]);
 }
 
+#[test]
+fn whoever_waits_hears_of_a_search_for_a_record_that_is_not_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let module = |n| download("2026-10-01T12:00:00.000000Z", "user:a", &format!("m{n}"));
+    write(settings(directory.path()), (0..9).map(module));
+    let path = crate::support::log::segment(directory.path());
+    let text = std::fs::read_to_string(&path).unwrap();
+    let without: Vec<_> = text.split_inclusive('\n').filter(|line| !line.contains("m4")).collect();
+    std::fs::write(&path, without.concat()).unwrap();
+    // nothing, for two hundred million bytes
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(200_000_000).unwrap();
+    let directories = vec![directory.path().join("audit")];
+    let keys = modgate::audit::keys::verifiers(&directory.path().join("audit.key")).unwrap();
+    let question = Subject { directories, node: "gw".to_owned(), keys, kept: String::new() };
+    let mut heard = Vec::new();
+    let mut hear = |effort: Effort| heard.push((effort.opened, effort.bytes >> 26));
+    let report = modgate::audit::verify::verify(&question, &mut hear).unwrap();
+    assert_eq!((report.findings[0].kind, report.findings[0].seq), (Kind::Missing, 6));
+    assert_eq!(heard, [(1, 0), (1, 1), (1, 2)]);
+}
+
 fn verify(directory: &Path, more: &[&str]) -> (Option<i32>, String) {
     let mut command = modgate();
     command.current_dir(directory).args(["audit", "verify", "--dir", "audit"]).args(more);

@@ -18,6 +18,8 @@ use crate::audit::verify::Remark;
 use crate::audit::verify::Report;
 use crate::audit::verify::Subject;
 use crate::audit::verify::Unread;
+use crate::audit::verify::ahead::FURTHEST_BYTES;
+use crate::audit::verify::ahead::stands_behind;
 use crate::audit::verify::is_of_disk;
 use crate::audit::verify::notes::Notes;
 use crate::audit::verify::notes::Vouched;
@@ -135,8 +137,12 @@ impl Walk {
             }
             if let Some(kind) = self.follow(&line) {
                 let seq = self.chain.next();
+                let effort = self.effort();
+                let mut hear = |bytes| progress(Effort { bytes: effort.bytes + bytes, ..effort });
                 let kind = match kind {
-                    Kind::Missing if stands_behind(&mut lines, seq) => Kind::Reordered,
+                    Kind::Missing if stands_behind(&mut lines, seq, FURTHEST_BYTES, &mut hear) => {
+                        Kind::Reordered
+                    }
                     other => other,
                 };
                 self.find(kind, seq, &segment.stem, words(kind, seq));
@@ -411,20 +417,6 @@ impl Walk {
     }
 }
 
-/// Whether a record that is not in its place stands further on in its segment, as far as that can be read.
-fn stands_behind(lines: &mut dyn io::BufRead, seq: u64) -> bool {
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if (&mut *lines).take(LONGEST_LINE_BYTES).read_until(b'\n', &mut line).unwrap_or(0) == 0 {
-            return false;
-        }
-        if chain::seq(&line) == Some(seq) {
-            return true;
-        }
-    }
-}
-
 fn words(kind: Kind, seq: u64) -> String {
     match kind {
         Kind::Edited => format!("record {seq} was changed, or something stands in its place"),
@@ -448,6 +440,6 @@ fn detail(line: &[u8], member: &str) -> Option<String> {
 }
 
 /// Progress is told about this often.
-const PROGRESS_BYTES: u64 = 64 << 20;
+pub(in crate::audit::verify) const PROGRESS_BYTES: u64 = 64 << 20;
 /// A record is 8 KiB at most, the first one of a start with many keys a little more; what has no end is no line.
 pub(in crate::audit::verify) const LONGEST_LINE_BYTES: u64 = 64 << 10;
