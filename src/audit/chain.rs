@@ -113,6 +113,9 @@ pub fn event(line: &[u8]) -> Option<&str> {
     rest.split_once('"').map(|(name, _)| name)
 }
 
+/// More records than any log has. Larger numbers are somebody's invention, and no sum with one of them may overflow.
+pub const MOST_RECORDS: u64 = 1 << 62;
+
 const MEMBER: &[u8] = b",\"chain\":\"";
 /// What stands between the number and the event's name: the time's member, its 27 letters, the event's member.
 const BEFORE_EVENT: usize = b",\"time\":\"".len() + 27 + b"\",\"event\":\"".len();

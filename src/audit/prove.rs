@@ -59,11 +59,12 @@ pub fn prove(
     seq: u64,
     progress: &mut dyn FnMut(Effort),
 ) -> Result<Proof, ProofError> {
+    let place = seq.checked_sub(1).ok_or(ProofError::NoRecord)?;
     let segments = verify::segments(directories, node)?;
     let start = segments.iter().rposition(|segment| segment.first <= seq);
     let segments = start.and_then(|start| segments.get(start..)).ok_or(ProofError::NoRecord)?;
     let (size, checkpoint) = covering(directories, node, seq)?.ok_or(ProofError::NotSigned(seq))?;
-    let mut gather = Inclusion::new(seq - 1, size).ok_or(ProofError::NoRecord)?;
+    let mut gather = Inclusion::new(place, size).ok_or(ProofError::NoRecord)?;
     let (mut record, mut next, mut effort) = (None, None, Effort::default());
     for segment in segments {
         if next.is_some_and(|next| next > size) {
@@ -102,7 +103,7 @@ pub fn prove(
     }
     let path = gather.proof().ok_or(ProofError::Damaged(seq))?;
     let path = path.iter().map(|hash| STANDARD.encode(hash)).collect();
-    Ok(Proof { record: record.ok_or(ProofError::NoRecord)?, index: seq - 1, path, checkpoint })
+    Ok(Proof { record: record.ok_or(ProofError::NoRecord)?, index: place, path, checkpoint })
 }
 
 /// The smallest checkpoint over a record.

@@ -108,7 +108,7 @@ fn replay(segment: &Segment, notes: Vec<&str>) -> io::Result<Before> {
 pub(in crate::audit) fn opening(line: &[u8]) -> Option<Chain> {
     let record: Value = serde_json::from_slice(line).ok()?;
     let text = |member: &str| record.get("detail")?.get(member)?.as_str();
-    let size = text("tree_size")?.parse().ok()?;
+    let size = text("tree_size")?.parse().ok().filter(|size| *size <= chain::MOST_RECORDS)?;
     let hash = |text: &str| URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok();
     let roots: Option<Vec<_>> = text("tree_edge")?.split_whitespace().map(hash).collect();
     let last = chain::value_of(text("chain_before")?.as_bytes())?;
@@ -117,7 +117,7 @@ pub(in crate::audit) fn opening(line: &[u8]) -> Option<Chain> {
 
 /// A log whose past is not known: the numbers go on, and no checkpoint will fit, which is what verification says.
 fn at(first: u64) -> Chain {
-    let size = first.saturating_sub(1);
+    let size = first.saturating_sub(1).min(chain::MOST_RECORDS);
     let roots = vec![[0; 32]; usize::try_from(size.count_ones()).unwrap_or(0)];
     Chain { last: [0; 32], edge: Edge::restore(size, roots).unwrap_or_default() }
 }

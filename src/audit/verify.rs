@@ -5,7 +5,8 @@
 //! [`Finding`] says is evidence of a change; what a [`Remark`] says was declared by the log itself, or cannot be signed yet.
 //! What is compressed and cannot be inflated was changed; what the disk does not give is [`Unread`], and nobody can tell.
 //!
-//! Of a period only what overlaps it is read; the report says what was not.
+//! Of a period only what overlaps it is read; the report says what was not. It goes by when segments began, and a record tells
+//! when its request was received: one of the period may stand in a later segment, if the answer took long.
 //!
 //! Behind a hole, which retention makes and records, nothing vouches for the records before it: they need a checkpoint of
 //! their own, or anybody could put records into it.
@@ -14,12 +15,12 @@
 //! the newest, checkpoints of former keys say nothing by themselves, but the first believed one behind them covers the same
 //! records; if none follows they are a stranger's.
 
+mod ahead;
 mod notes;
 mod period;
 mod walk;
 
 use std::io;
-use std::io::Read as _;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -29,6 +30,7 @@ use crate::audit::query::Effort;
 use crate::audit::segment;
 use crate::audit::segment::Segment;
 pub use crate::audit::verify::period::Period;
+use crate::audit::verify::period::Reach;
 use crate::audit::verify::walk::Walk;
 use crate::tlog::note::Verifier;
 
@@ -118,10 +120,14 @@ pub struct Report {
     pub bytes: u64,
     /// How many checkpoints fit.
     pub checkpoints: u64,
-    /// The number of the last record.
+    /// The number of the first record that was read and stands in its place; 0 if there is none.
+    pub first: u64,
+    /// The number of the last one.
     pub last: u64,
     /// The last record that a believed checkpoint covers.
     pub signed: u64,
+    /// The first record of the segment in which the period begins; 1 without a period.
+    pub begins: u64,
     /// Evidence of changes; the first is the first bad record.
     pub findings: Vec<Finding>,
     /// What was declared.
@@ -131,12 +137,12 @@ pub struct Report {
 }
 
 impl Report {
-    /// 0: it is what it was. 1: it was changed. 2: nobody can tell, because no believed checkpoint covers anything, or the
-    /// disk did not give all of it.
+    /// 0: it is what it was. 1: it was changed. 2: nobody can tell, because no believed checkpoint covers anything of it, or of
+    /// the period, or the disk did not give all of it.
     pub fn exit_code(&self) -> u8 {
         if !self.findings.is_empty() {
             1
-        } else if self.signed == 0 || !self.unread.is_empty() {
+        } else if self.signed < self.begins.max(1) || !self.unread.is_empty() {
             2
         } else {
             0
@@ -186,14 +192,9 @@ fn is_shorter(one: &Segment, twin: &Segment) -> bool {
     }
 }
 
-/// How many bytes of records can be read of a segment.
+/// How many bytes of records can be read of a segment, as far as it is read for that.
 fn inflated(segment: &Segment) -> u64 {
-    let Ok(mut lines) = segment.open() else { return 0 };
-    let (mut bytes, mut buffer) = (0, vec![0; 1 << 16]);
-    while let Ok(read @ 1..) = lines.read(&mut buffer) {
-        bytes += read as u64;
-    }
-    bytes
+    segment.open().map_or(0, |mut lines| ahead::length(&mut lines, ahead::FURTHEST_BYTES))
 }
 
 /// Whether it is the disk that fails, and not what stands on it.
@@ -213,17 +214,35 @@ pub fn verify_period(
     progress: &mut dyn FnMut(Effort),
 ) -> io::Result<Report> {
     let segments = segments(&subject.directories, &subject.node)?;
-    let mut walk = Walk::begin(subject, segments.last())?;
+    let walk = Walk::begin(subject, segments.last())?;
     let reach = period.reach(&segments, |before| walk.is_vouched(before));
+    let first_of = |place: usize| segments.get(place).map_or(0, |segment| segment.first);
+    let mut report = read(walk, &segments, &reach, progress);
+    // when the first segment began is then the word of nobody, and what is before it may be the period's
+    if reach.first > 0 && report.signed < first_of(reach.first) {
+        let walk = Walk::begin(subject, segments.last())?;
+        report = read(walk, &segments, &Reach { first: 0, ..reach }, progress);
+    }
+    let begins = if period.is_whole() { 1 } else { first_of(reach.begins).max(1) };
+    Ok(Report { begins, ..report })
+}
+
+/// Reads the segments that are within reach, and more if those do not do.
+fn read(
+    mut walk: Walk,
+    segments: &[Segment],
+    reach: &Reach,
+    progress: &mut dyn FnMut(Effort),
+) -> Report {
     if let Some(first) = segments.get(reach.first).filter(|_| reach.first > 0) {
         walk.begin_at(first);
     }
     for (number, segment) in segments.iter().enumerate().skip(reach.first) {
         let behind = segments.get(reach.last).filter(|_| number > reach.last);
         if behind.is_some_and(|behind| walk.has_enough(behind)) {
-            return Ok(walk.finish_before(segment));
+            return walk.finish_before(segment);
         }
         walk.segment(segment, progress);
     }
-    Ok(walk.finish())
+    walk.finish()
 }

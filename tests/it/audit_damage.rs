@@ -1,9 +1,13 @@
 //! A log whose compressed segments are damaged, or that lies on a failing disk: what is bad is named, and the rest is verified.
 
+mod numbers;
+mod period;
+
 use std::io::Read as _;
 use std::path::Path;
 
 use modgate::audit::chain::Chain;
+use modgate::audit::chain::text_of;
 use modgate::audit::keeper;
 use modgate::audit::prove::prove;
 use modgate::audit::query::Effort;
@@ -13,6 +17,7 @@ use modgate::audit::verify::Period;
 use modgate::audit::verify::Subject;
 use modgate::audit::verify::verify_period;
 use modgate::config::audit::Packing;
+use modgate::tlog::tree::Hash;
 
 use crate::support::dice::Dice;
 use crate::support::gateway::modgate;
@@ -162,6 +167,37 @@ fn damage_to_compressed_segments_is_found_and_the_first_bad_record_is_named() {
     assert_eq!(verified(directory.path(), "").exit_code(), 0);
 }
 
+/// Where a log of plain segments stands at its end.
+fn chain_of(segments: &[Segment]) -> Chain {
+    let mut chain = Chain::default();
+    for segment in segments {
+        let text = std::fs::read_to_string(segment.plain()).unwrap();
+        text.lines().for_each(|line| chain.follow(line.as_bytes()).unwrap());
+    }
+    chain
+}
+
+/// The detail of a first record, which tells where the log stood.
+fn opening(size: u64, roots: &[Hash], last: &Hash) -> serde_json::Value {
+    serde_json::json!({
+        "tree_size": size.to_string(),
+        "tree_edge": roots.iter().map(text_of).collect::<Vec<_>>().join(" "),
+        "chain_before": text_of(last),
+    })
+}
+
+/// A line that somebody made up who knows how lines are chained.
+fn sealed(chain: &mut Chain, event: &str, detail: &serde_json::Value) -> Vec<u8> {
+    let (seq, time) = (chain.edge.size().saturating_add(1), "2000-01-01T00:00:00.000000Z");
+    let text = format!(
+        "{{\"v\":1,\"seq\":{seq},\"time\":\"{time}\",\"event\":\"{event}\",\"detail\":{detail}}}"
+    );
+    let mut line = text.into_bytes();
+    chain.seal(&mut line);
+    line.push(b'\n');
+    line
+}
+
 /// Damages the first block of a segment so that it cannot be inflated.
 fn spoil(packed: &Packed) {
     let mut changed = packed.bytes.clone();
@@ -185,6 +221,27 @@ fn whoever_waits_hears_of_each_segment() {
     modgate::audit::verify::verify(&question, &mut hear).unwrap();
     let before = |n: usize| world[..n].iter().map(|packed| packed.lines.len() as u64).sum();
     assert_eq!(heard, [(1, 0), (2, before(1)), (3, before(2)), (4, before(3))]);
+}
+
+#[test]
+fn whoever_waits_hears_of_a_search_for_a_record_that_is_not_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let module = |n| download("2026-10-01T12:00:00.000000Z", "user:a", &format!("m{n}"));
+    write(settings(directory.path()), (0..9).map(module));
+    let path = crate::support::log::segment(directory.path());
+    let text = std::fs::read_to_string(&path).unwrap();
+    let without: Vec<_> = text.split_inclusive('\n').filter(|line| !line.contains("m4")).collect();
+    std::fs::write(&path, without.concat()).unwrap();
+    // nothing, for two hundred million bytes
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(200_000_000).unwrap();
+    let directories = vec![directory.path().join("audit")];
+    let keys = modgate::audit::keys::verifiers(&directory.path().join("audit.key")).unwrap();
+    let question = Subject { directories, node: "gw".to_owned(), keys, kept: String::new() };
+    let mut heard = Vec::new();
+    let mut hear = |effort: Effort| heard.push((effort.opened, effort.bytes >> 26));
+    let report = modgate::audit::verify::verify(&question, &mut hear).unwrap();
+    assert_eq!((report.findings[0].kind, report.findings[0].seq), (Kind::Missing, 6));
+    assert_eq!(heard, [(1, 0), (1, 1), (1, 2)]);
 }
 
 fn verify(directory: &Path, more: &[&str]) -> (Option<i32>, String) {
@@ -289,21 +346,29 @@ fn of_a_period_only_what_overlaps_it_is_read_and_the_rest_is_named() {
     let report = ask();
     assert_eq!((report.exit_code(), report.segments), (0, 2), "{report:?}");
     assert_eq!(report.records, world[2].last - world[0].last);
+    assert_eq!((report.first, report.last), (world[0].last + 1, world[2].last));
     let unread = report.remarks.iter().filter(|remark| remark.kind == "not_read");
     let unread: Vec<_> = unread.map(|remark| remark.seq).collect();
     assert_eq!(unread, [1, world[3].segment.first]);
-    spoil(&world[0]);
-    spoil(&world[3]);
+    for packed in [&world[0], &world[3]] {
+        packed.put(&packed.bytes[..packed.bytes.len() - 9]);
+    }
     assert_eq!((ask().exit_code(), verified(directory.path(), "").exit_code()), (0, 1));
     let options = ["--node", "gw", "--from", &begins(1), "--to", &begins(2)];
     let (code, text) = verify(directory.path(), &options);
     assert!(code == Some(0) && text.contains("verified, as far as the period goes"), "{text}");
+    assert!(
+        text.contains(&format!("from {} up to {}", world[0].last + 1, world[2].last)),
+        "{text}"
+    );
     world[0].put(&world[0].bytes);
-    for n in [1, 2] {
-        spoil(&world[n]);
+    world[3].put(&world[3].bytes);
+    // one that does not tell when it began may belong to the period
+    for packed in &world {
+        spoil(packed);
         let report = ask();
-        assert_eq!((report.exit_code(), report.findings[0].seq), (1, world[n].segment.first));
-        world[n].put(&world[n].bytes);
+        assert_eq!((report.exit_code(), report.findings[0].seq), (1, packed.segment.first));
+        packed.put(&packed.bytes);
     }
     // somebody has the third segment say that it began before the period, so that the second one seems to be older
     let lines = String::from_utf8(world[2].lines.clone()).unwrap();
@@ -316,7 +381,6 @@ fn of_a_period_only_what_overlaps_it_is_read_and_the_rest_is_named() {
     std::fs::remove_file(world[0].segment.checkpoints()).unwrap();
     assert_eq!(ask().segments, 3);
     std::fs::write(world[0].segment.checkpoints(), notes).unwrap();
-    world[3].put(&world[3].bytes);
     std::fs::remove_file(world[1].segment.packed()).unwrap();
     let report = ask();
     let found = (report.findings[0].kind, report.findings[0].seq);

@@ -3,6 +3,11 @@
 //! The first record of a segment tells when it began. What ended before the period is left unread, up to a segment whose
 //! beginning a believed checkpoint covers; so is what begins behind the period, once a believed checkpoint covers the first
 //! record behind it and every hole is explained. Which segments are read rests on records that were verified, and on no index.
+//! A clock may have been wrong and set back: what is left out are segments at the beginning that all began before the
+//! period, and segments at the end that all began behind it. One that does not tell when it began is read.
+//!
+//! Anybody can write a first record that tells of a long gone time and of the log as it stood. So reading begins with a
+//! segment only if a believed checkpoint covers that record too; if none does, all that is before is read as well.
 
 use std::io::BufRead as _;
 use std::io::Read as _;
@@ -51,28 +56,40 @@ impl Beginning {
 pub(in crate::audit::verify) struct Reach {
     /// The first one.
     pub(in crate::audit::verify) first: usize,
-    /// The last one that must be: the first one behind the period.
+    /// The one in which the period begins, by what its first record says.
+    pub(in crate::audit::verify) begins: usize,
+    /// The last one that must be: the first one behind which, and with which, all are behind the period.
     pub(in crate::audit::verify) last: usize,
 }
 
 impl Period {
+    /// Whether it leaves nothing out.
+    pub(in crate::audit::verify) const fn is_whole(&self) -> bool {
+        self.from.is_none() && self.to.is_none()
+    }
+
     /// `is_vouched` says whether a believed checkpoint covers just what was before a segment.
     pub(in crate::audit::verify) fn reach(
         &self,
         segments: &[Segment],
         is_vouched: impl Fn(&Chain) -> bool,
     ) -> Reach {
-        if self.from.is_none() && self.to.is_none() {
-            return Reach { first: 0, last: segments.len() };
+        if self.is_whole() {
+            return Reach { first: 0, begins: 0, last: segments.len() };
         }
         let beginnings: Vec<_> = segments.iter().map(Beginning::of).collect();
         let from = self.from.as_deref().unwrap_or_default();
         let begins_by = |found: &Beginning| found.time.as_deref().is_some_and(|time| time <= from);
-        let overlaps = beginnings.iter().rposition(begins_by);
-        let mut first = overlaps.unwrap_or(0);
+        // a clock that was set back leaves later segments that tell of an earlier time: they end no search
+        let begins =
+            beginnings.iter().take_while(|found| begins_by(found)).count().saturating_sub(1);
+        let mut first = begins;
         while first > 0 {
             let before = beginnings.get(first).and_then(|found| found.before.as_ref());
-            if before.is_some_and(&is_vouched) {
+            // a copy of a segment as it was must not stand in for a changed one
+            let is_alone = segments.get(first - 1).map(|segment| segment.first)
+                != segments.get(first).map(|segment| segment.first);
+            if is_alone && before.is_some_and(&is_vouched) {
                 break;
             }
             first -= 1;
@@ -80,8 +97,8 @@ impl Period {
         let is_behind = |found: &Beginning| {
             found.time.as_ref().zip(self.to.as_ref()).is_some_and(|(time, to)| time >= to)
         };
-        let behind = beginnings.iter().skip(first).position(is_behind);
-        let last = behind.map_or(segments.len(), |behind| first + behind);
-        Reach { first, last }
+        let within = beginnings.iter().rposition(|found| !is_behind(found));
+        let last = within.map_or(first, |within| first.max(within + 1));
+        Reach { first, begins, last }
     }
 }

@@ -18,6 +18,8 @@ use crate::audit::verify::Remark;
 use crate::audit::verify::Report;
 use crate::audit::verify::Subject;
 use crate::audit::verify::Unread;
+use crate::audit::verify::ahead::FURTHEST_BYTES;
+use crate::audit::verify::ahead::stands_behind;
 use crate::audit::verify::is_of_disk;
 use crate::audit::verify::notes::Notes;
 use crate::audit::verify::notes::Vouched;
@@ -69,7 +71,7 @@ impl Walk {
     /// Leaves what is before a segment unread.
     pub(in crate::audit::verify) fn begin_at(&mut self, segment: &Segment) {
         self.leads_on = false;
-        let last = segment.first - 1;
+        let last = segment.first.saturating_sub(1);
         let what = format!("records up to {last} are before the period, and were not read");
         self.remark("not_read", 1, what);
     }
@@ -99,6 +101,11 @@ impl Walk {
     ) {
         self.report.segments += 1;
         progress(self.effort());
+        if segment.first == 0 {
+            let what =
+                "records are numbered from 1: no segment of a log begins before it".to_owned();
+            return self.find(Kind::Edited, self.chain.next(), &segment.stem, what);
+        }
         let Err(error) = self.lines(segment, progress) else { return };
         let seq = self.place(segment);
         if is_of_disk(&error) {
@@ -130,8 +137,12 @@ impl Walk {
             }
             if let Some(kind) = self.follow(&line) {
                 let seq = self.chain.next();
+                let effort = self.effort();
+                let mut hear = |bytes| progress(Effort { bytes: effort.bytes + bytes, ..effort });
                 let kind = match kind {
-                    Kind::Missing if stands_behind(&mut lines, seq) => Kind::Reordered,
+                    Kind::Missing if stands_behind(&mut lines, seq, FURTHEST_BYTES, &mut hear) => {
+                        Kind::Reordered
+                    }
                     other => other,
                 };
                 self.find(kind, seq, &segment.stem, words(kind, seq));
@@ -257,6 +268,9 @@ impl Walk {
         }
         self.report.records += 1;
         self.report.last = next;
+        if self.report.first == 0 {
+            self.report.first = next;
+        }
         if chain::is_own(line) {
             self.listen(line, next);
         }
@@ -387,13 +401,9 @@ impl Walk {
     fn explained(&self, first: u64, last: u64) -> bool {
         let mut removed = self.deleted.clone();
         removed.sort_unstable();
-        let end =
-            removed.iter().fold(
-                first,
-                |next, (from, to)| {
-                    if *from <= next && *to >= next { to + 1 } else { next }
-                },
-            );
+        let end = removed.iter().fold(first, |next, (from, to)| {
+            if *from <= next && *to >= next { to.saturating_add(1) } else { next }
+        });
         end > last
     }
 
@@ -404,20 +414,6 @@ impl Walk {
 
     fn remark(&mut self, kind: &'static str, seq: u64, what: String) {
         self.report.remarks.push(Remark { kind, seq, what });
-    }
-}
-
-/// Whether a record that is not in its place stands further on in its segment, as far as that can be read.
-fn stands_behind(lines: &mut dyn io::BufRead, seq: u64) -> bool {
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if (&mut *lines).take(LONGEST_LINE_BYTES).read_until(b'\n', &mut line).unwrap_or(0) == 0 {
-            return false;
-        }
-        if chain::seq(&line) == Some(seq) {
-            return true;
-        }
     }
 }
 
@@ -444,6 +440,6 @@ fn detail(line: &[u8], member: &str) -> Option<String> {
 }
 
 /// Progress is told about this often.
-const PROGRESS_BYTES: u64 = 64 << 20;
+pub(in crate::audit::verify) const PROGRESS_BYTES: u64 = 64 << 20;
 /// A record is 8 KiB at most, the first one of a start with many keys a little more; what has no end is no line.
 pub(in crate::audit::verify) const LONGEST_LINE_BYTES: u64 = 64 << 10;

@@ -50,10 +50,11 @@ pub(in crate::cli) struct Verify {
     /// Only this node's log
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
-    /// Only what holds records no earlier than a time; the rest is named and not read
+    /// Only segments that go on after a time; the rest is named and not read. A segment is of the time in which it was written,
+    /// and a record tells when its request came in: the answer to a question is verified without --from and --to
     #[arg(long, value_name = "TIME", value_parser = time)]
     from: Option<String>,
-    /// Only what holds records earlier than a time
+    /// Only segments that began before a time
     #[arg(long, value_name = "TIME", value_parser = time)]
     to: Option<String>,
     /// JSON, one object for each node
@@ -138,9 +139,9 @@ fn print(report: &Report, json: bool) -> Result<(), Failure> {
 }
 
 fn words(report: &Report) -> String {
-    let Report { node, segments, records, bytes, checkpoints, last, signed, .. } = report;
+    let Report { node, segments, records, bytes, checkpoints, first, last, signed, .. } = report;
     let mut text = format!(
-        "{node}: {records} records in {segments} segments ({} MiB), up to {last}; {checkpoints} checkpoints fit, the last over {signed}\n",
+        "{node}: {records} records in {segments} segments ({} MiB), from {first} up to {last}; {checkpoints} checkpoints fit, the last over {signed}\n",
         bytes >> 20
     );
     for remark in &report.remarks {
