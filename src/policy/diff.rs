@@ -294,7 +294,7 @@ fn differ(
 
 /// What is answered, by which row. An allow under conditions alone is a word of its own: whether they hold is known only
 /// when somebody asks.
-pub(in crate::policy) fn answer(
+fn answer(
     policy: &Snapshot,
     subjects: &Arc<str>,
     question: Question<'_>,

@@ -19,6 +19,7 @@ use crate::policy::files::Files;
 use crate::policy::lint;
 use crate::policy::lint::Finding;
 use crate::policy::overlay::Deny;
+use crate::policy::reach::NoAnswer;
 use crate::policy::reach::Reach;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::suite;
@@ -65,7 +66,7 @@ impl Draft {
     }
 
     /// Who may have a module: every name that the policy knows, each alone.
-    pub fn reach(&self, path: &ModulePath, version: Option<&Version>) -> Reach {
+    pub fn reach(&self, path: &ModulePath, version: Option<&Version>) -> Result<Reach, NoAnswer> {
         self.snapshot.reach(path, version)
     }
 

@@ -21,11 +21,11 @@ pub(in crate::cli) struct Who {
     /// The module path
     #[arg(long, value_name = "PATH", value_parser = module)]
     module: ModulePath,
-    /// The version
+    /// The version [default: every version that a rule tells apart]
     #[arg(long, value_name = "VERSION", value_parser = version)]
     version: Option<Version>,
-    /// When, for the end of emergency denies, such as 2026-10-01T12:00:00Z [default: now]
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    /// When, for the end of emergency denies, such as 2026-10-01T12:00:00Z [default: now]; a kept policy has those it had
+    #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "kept")]
     at: Option<SystemTime>,
     /// Print one JSON object
     #[arg(long)]
@@ -42,6 +42,7 @@ impl Who {
         let now = self.at.unwrap_or_else(|| SystemClock.now());
         let draft = self.which.read(environment, now)?;
         let reach = draft.reach(&self.module, self.version.as_ref());
+        let reach = reach.map_err(|error| Failure::Settings(format!("modgate: {error}")))?;
         if self.json {
             say(&serde_json::to_string_pretty(&reach)?)?;
         } else {
