@@ -38,8 +38,8 @@ pub(in crate::audit::verify) struct Walk {
     doubted: Option<(u64, String, String)>,
     /// First and last record of what is not there.
     holes: Vec<(u64, u64, String)>,
-    /// First and last record of what the log says was removed.
-    deleted: Vec<(u64, u64)>,
+    /// First and last record of what the log says was removed, and the number of the record that says so.
+    deleted: Vec<(u64, u64, u64)>,
 }
 
 impl Walk {
@@ -81,7 +81,7 @@ impl Walk {
     pub(in crate::audit::verify) fn has_enough(&self, behind: &Segment) -> bool {
         let mut holes = self.holes.iter();
         self.report.signed >= behind.first
-            && holes.all(|(first, last, _)| self.explained(*first, *last))
+            && holes.all(|(first, last, _)| self.explained(*first, *last, self.report.signed))
     }
 
     /// Leaves a segment and what is behind it unread.
@@ -292,7 +292,8 @@ impl Walk {
             }
             Some("audit.delete") => {
                 let number = |member| detail(line, member).and_then(|text| text.parse().ok());
-                self.deleted.extend(number("first").zip(number("last")));
+                let removed = number("first").zip(number("last"));
+                self.deleted.extend(removed.map(|(first, last)| (first, last, seq)));
             }
             _ => {}
         }
@@ -377,9 +378,15 @@ impl Walk {
     fn explain_holes(&mut self) {
         for (first, last, stem) in std::mem::take(&mut self.holes) {
             let what = format!("records {first} to {last}");
-            if self.explained(first, last) {
+            if self.explained(first, last, self.report.signed) {
                 let what = format!("{what} were removed by retention, with a record of each");
                 self.remark("deleted", first, what);
+            } else if self.explained(first, last, u64::MAX) {
+                // anybody can write a record at the end
+                let what = format!(
+                    "{what} are not there; that they were removed says a record that no checkpoint covers yet"
+                );
+                self.remark("hole", first, what);
             } else if self.report.unread.is_empty() {
                 let what = format!("{what} are not there, and no record that was read says why");
                 self.find(Kind::Missing, first, &stem, what);
@@ -397,14 +404,15 @@ impl Walk {
         self.find(Kind::ForeignKey, size, &stem, what);
     }
 
-    /// Whether removals that were recorded cover every record of a hole.
-    fn explained(&self, first: u64, last: u64) -> bool {
+    /// Whether removals that were recorded, up to a record, cover every record of a hole.
+    fn explained(&self, first: u64, last: u64, recorded: u64) -> bool {
         let mut removed = self.deleted.clone();
+        removed.retain(|(.., seq)| *seq <= recorded);
         removed.sort_unstable();
-        let end = removed.iter().fold(first, |next, (from, to)| {
+        let behind = |next, (from, to, _): &(u64, u64, u64)| {
             if *from <= next && *to >= next { to.saturating_add(1) } else { next }
-        });
-        end > last
+        };
+        removed.iter().fold(first, behind) > last
     }
 
     fn find(&mut self, kind: Kind, seq: u64, segment: &str, what: String) {
