@@ -32,9 +32,9 @@ pub(in crate::audit::verify) struct Walk {
     /// The segment that may be in the middle of a record.
     newest: Option<String>,
     /// Whether the chain is that of the log: not behind something that is not what it should be, or could not be read.
-    leads_on: bool,
-    /// Records that a checkpoint covers, whoever signed it.
-    noted: u64,
+    is_trusted: bool,
+    /// The last record that a checkpoint covers, whoever signed it.
+    last_noted: u64,
     /// The first checkpoint since the last believed one that nobody believed has signed: its size, who signed, and where.
     doubted: Option<(u64, String, String)>,
     /// First and last record of what is not there.
@@ -56,8 +56,8 @@ impl Walk {
             chain: Chain::default(),
             notes,
             newest: newest.map(|segment| segment.stem.clone()),
-            leads_on: true,
-            noted: 0,
+            is_trusted: true,
+            last_noted: 0,
             doubted: None,
             holes: Vec::new(),
             deleted: Vec::new(),
@@ -71,7 +71,7 @@ impl Walk {
 
     /// Leaves what is before a segment unread.
     pub(in crate::audit::verify) fn begin_at(&mut self, segment: &Segment) {
-        self.leads_on = false;
+        self.is_trusted = false;
         let last = segment.first.saturating_sub(1);
         let what = format!("records up to {last} are before the period, and were not read");
         self.remark("not_read", 1, what);
@@ -90,7 +90,7 @@ impl Walk {
         let what =
             format!("records from {} on are behind the period, and were not read", segment.first);
         self.remark("not_read", segment.first, what);
-        self.leads_on = false;
+        self.is_trusted = false;
         self.finish()
     }
 
@@ -110,11 +110,11 @@ impl Walk {
         let Err(error) = self.lines(segment, progress) else { return };
         let seq = self.place(segment);
         if is_of_disk(&error) {
-            self.leads_on = false;
+            self.is_trusted = false;
             let (segment, why) = (segment.stem.clone(), error.to_string());
             self.report.unread.push(Unread { segment, seq, why });
         } else {
-            let what = format!("{}: {error}", words(Kind::Unreadable, seq));
+            let what = format!("{}: {error}", sentence(Kind::Unreadable, seq));
             self.find(Kind::Unreadable, seq, &segment.stem, what);
         }
     }
@@ -146,7 +146,7 @@ impl Walk {
                     }
                     other => other,
                 };
-                self.find(kind, seq, &segment.stem, words(kind, seq));
+                self.find(kind, seq, &segment.stem, sentence(kind, seq));
                 return Ok(());
             }
             if !self.check(segment) {
@@ -167,7 +167,7 @@ impl Walk {
     /// The number of the record that is to be read next in a segment.
     fn place(&self, segment: &Segment) -> u64 {
         let next = self.chain.next();
-        if self.leads_on { next } else { next.max(segment.first) }
+        if self.is_trusted { next } else { next.max(segment.first) }
     }
 
     /// Takes a line into the chain, or says what is wrong with it.
@@ -241,7 +241,7 @@ impl Walk {
     /// A believed checkpoint covers so many records, and with them whatever others have signed before.
     fn believe(&mut self, size: u64) {
         self.notes.learn(size);
-        (self.report.signed, self.noted) = (size, size);
+        (self.report.signed, self.last_noted) = (size, size);
         if let Some((at, signers, _)) = self.doubted.take().filter(|(at, ..)| *at < size) {
             let what = format!(
                 "checkpoints from {at} records on are signed by {signers}, which is not believed here; the one over {size} is, and covers the same records"
@@ -252,7 +252,7 @@ impl Walk {
 
     /// A checkpoint that nobody believed has signed is one of a former key, if a believed one follows.
     fn doubt(&mut self, size: u64, signers: String, segment: &Segment) {
-        self.noted = size;
+        self.last_noted = size;
         if size > self.report.signed {
             self.doubted.get_or_insert_with(|| (size, signers, segment.stem.clone()));
         }
@@ -262,23 +262,23 @@ impl Walk {
     fn unended(&mut self, segment: &Segment, bytes: u64) {
         let seq = self.place(segment);
         if bytes >= LONGEST_LINE_BYTES {
-            self.find(Kind::Edited, seq, &segment.stem, words(Kind::Edited, seq));
+            self.find(Kind::Edited, seq, &segment.stem, sentence(Kind::Edited, seq));
         } else if self.newest.as_deref() == Some(&segment.stem) {
             self.remark("half_line", seq, "half a record stands at the end: it is being written, or was when the gateway was killed".to_owned());
         } else {
-            self.find(Kind::Truncated, seq, &segment.stem, words(Kind::Truncated, seq));
+            self.find(Kind::Truncated, seq, &segment.stem, sentence(Kind::Truncated, seq));
         }
     }
 
     /// Says what stands at the end.
     pub(in crate::audit::verify) fn finish(mut self) -> Report {
-        let leads_on = self.leads_on;
+        let is_trusted = self.is_trusted;
         self.explain_holes();
         if let Some(doubted) = self.doubted.take() {
             self.disbelieve(doubted);
         }
         // what stands behind something that is not what it should be tells nothing of the end
-        if leads_on {
+        if is_trusted {
             let (last, next) = (self.chain.edge.size(), self.chain.next());
             if let Some(size) = self.notes.beyond(last) {
                 let what = format!("a checkpoint covers {size} records, and there are {last}");
@@ -298,7 +298,7 @@ impl Walk {
     }
 
     fn find(&mut self, kind: Kind, seq: u64, segment: &str, what: String) {
-        self.leads_on = false;
+        self.is_trusted = false;
         self.report.findings.push(Finding { kind, seq, segment: segment.to_owned(), what });
     }
 
@@ -307,7 +307,8 @@ impl Walk {
     }
 }
 
-fn words(kind: Kind, seq: u64) -> String {
+/// What a finding says that has no more to say than its kind.
+fn sentence(kind: Kind, seq: u64) -> String {
     match kind {
         Kind::Edited => format!("record {seq} was changed, or something stands in its place"),
         Kind::Missing => format!("record {seq} is not there"),

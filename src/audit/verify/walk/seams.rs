@@ -6,16 +6,16 @@ use crate::audit::verify::Kind;
 use crate::audit::verify::notes::Vouched;
 use crate::audit::verify::walk::Walk;
 use crate::audit::verify::walk::detail;
-use crate::audit::verify::walk::words;
+use crate::audit::verify::walk::sentence;
 
 impl Walk {
     /// A segment begins where the one before it ended, or after a hole that is explained later. Behind what is not what it
     /// should be, or could not be read, it is read if its beginning is vouched for; whether it is.
     pub(in crate::audit::verify::walk) fn enter(&mut self, segment: &Segment, line: &[u8]) -> bool {
         let (first, next) = (segment.first, self.chain.next());
-        if self.leads_on && first <= next {
+        if self.is_trusted && first <= next {
             if first == next && first > 1 {
-                self.closed_before(segment, line);
+                self.check_orderly_close(segment, line);
             }
             return true;
         }
@@ -36,19 +36,19 @@ impl Walk {
             }
         }
         self.notes.pass(size);
-        if self.leads_on {
+        if self.is_trusted {
             self.holes.push((next, first - 1, segment.stem.clone()));
         }
-        self.leads_on = true;
+        self.is_trusted = true;
         self.chain = opening;
         true
     }
 
     /// A segment whose beginning nobody vouches for does not lead on from anything.
     fn pass_by(&mut self, segment: &Segment) -> bool {
-        if self.leads_on {
+        if self.is_trusted {
             let next = self.chain.next();
-            self.find(Kind::Missing, next, &segment.stem, words(Kind::Missing, next));
+            self.find(Kind::Missing, next, &segment.stem, sentence(Kind::Missing, next));
         } else {
             let stem = &segment.stem;
             let what =
@@ -63,7 +63,7 @@ impl Walk {
         let (signed, last) = (self.report.signed, self.chain.edge.size());
         if let Some(doubted) = self.doubted.take() {
             self.disbelieve(doubted);
-        } else if self.leads_on && signed < last {
+        } else if self.is_trusted && signed < last {
             let seq = signed + 1;
             let what = format!(
                 "no checkpoint covers records {seq} to {last}, and none will: a hole is behind them"
@@ -73,15 +73,15 @@ impl Walk {
     }
 
     /// A segment that was closed in an orderly way ends with a checkpoint.
-    fn closed_before(&mut self, segment: &Segment, line: &[u8]) {
+    fn check_orderly_close(&mut self, segment: &Segment, line: &[u8]) {
         let last = self.chain.edge.size();
         match detail(line, "ended").as_deref() {
-            None | Some("stopped") if self.noted != last => {
-                let seq = self.noted + 1;
+            None | Some("stopped") if self.last_noted != last => {
+                let seq = self.last_noted + 1;
                 let what = format!("the checkpoint over records {seq} to {last} is gone");
                 self.find(Kind::Unsigned, seq, &segment.stem, what);
                 // the records are those of the chain all the same
-                self.leads_on = true;
+                self.is_trusted = true;
             }
             None | Some("stopped") => {}
             Some(how) => {
