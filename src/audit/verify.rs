@@ -8,7 +8,8 @@
 //! Of a period only what overlaps it is read; the report says what was not. It goes by when segments began, and a record tells
 //! when its request was received: one of the period may stand in a later segment, if the answer took long.
 //!
-//! Behind a hole, which retention makes and records, nothing vouches for the records before it: they need a checkpoint of
+//! A hole is what retention makes and records. The record counts once a believed checkpoint covers it: whoever removes segments
+//! could write one at the end. Behind a hole, nothing vouches for the records before it: they need a checkpoint of
 //! their own, or anybody could put records into it.
 //!
 //! One key is enough, a former one or the newest. A former one hands over to the keys that a record covered by it names. Under
@@ -138,11 +139,12 @@ pub struct Report {
 
 impl Report {
     /// 0: it is what it was. 1: it was changed. 2: nobody can tell, because no believed checkpoint covers anything of it, or of
-    /// the period, or the disk did not give all of it.
+    /// the period, or the disk did not give all of it, or no checkpoint covers what says why records are not there.
     pub fn exit_code(&self) -> u8 {
+        let has_hole = self.remarks.iter().any(|remark| remark.kind == "hole");
         if !self.findings.is_empty() {
             1
-        } else if self.signed < self.begins.max(1) || !self.unread.is_empty() {
+        } else if self.signed < self.begins.max(1) || !self.unread.is_empty() || has_hole {
             2
         } else {
             0

@@ -1,5 +1,7 @@
 //! The walk through one node's log, record by record.
 
+mod seams;
+
 use std::io;
 use std::io::BufRead as _;
 use std::io::Read as _;
@@ -10,7 +12,6 @@ use crate::audit::chain;
 use crate::audit::chain::Broken;
 use crate::audit::chain::Chain;
 use crate::audit::query::Effort;
-use crate::audit::recover;
 use crate::audit::segment::Segment;
 use crate::audit::verify::Finding;
 use crate::audit::verify::Kind;
@@ -31,15 +32,15 @@ pub(in crate::audit::verify) struct Walk {
     /// The segment that may be in the middle of a record.
     newest: Option<String>,
     /// Whether the chain is that of the log: not behind something that is not what it should be, or could not be read.
-    leads_on: bool,
-    /// Records that a checkpoint covers, whoever signed it.
-    noted: u64,
+    is_trusted: bool,
+    /// The last record that a checkpoint covers, whoever signed it.
+    last_noted: u64,
     /// The first checkpoint since the last believed one that nobody believed has signed: its size, who signed, and where.
     doubted: Option<(u64, String, String)>,
     /// First and last record of what is not there.
     holes: Vec<(u64, u64, String)>,
-    /// First and last record of what the log says was removed.
-    deleted: Vec<(u64, u64)>,
+    /// First and last record of what the log says was removed, and the number of the record that says so.
+    deleted: Vec<(u64, u64, u64)>,
 }
 
 impl Walk {
@@ -55,8 +56,8 @@ impl Walk {
             chain: Chain::default(),
             notes,
             newest: newest.map(|segment| segment.stem.clone()),
-            leads_on: true,
-            noted: 0,
+            is_trusted: true,
+            last_noted: 0,
             doubted: None,
             holes: Vec::new(),
             deleted: Vec::new(),
@@ -70,7 +71,7 @@ impl Walk {
 
     /// Leaves what is before a segment unread.
     pub(in crate::audit::verify) fn begin_at(&mut self, segment: &Segment) {
-        self.leads_on = false;
+        self.is_trusted = false;
         let last = segment.first.saturating_sub(1);
         let what = format!("records up to {last} are before the period, and were not read");
         self.remark("not_read", 1, what);
@@ -81,7 +82,7 @@ impl Walk {
     pub(in crate::audit::verify) fn has_enough(&self, behind: &Segment) -> bool {
         let mut holes = self.holes.iter();
         self.report.signed >= behind.first
-            && holes.all(|(first, last, _)| self.explained(*first, *last))
+            && holes.all(|(first, last, _)| self.explained(*first, *last, self.report.signed))
     }
 
     /// Leaves a segment and what is behind it unread.
@@ -89,7 +90,7 @@ impl Walk {
         let what =
             format!("records from {} on are behind the period, and were not read", segment.first);
         self.remark("not_read", segment.first, what);
-        self.leads_on = false;
+        self.is_trusted = false;
         self.finish()
     }
 
@@ -109,11 +110,11 @@ impl Walk {
         let Err(error) = self.lines(segment, progress) else { return };
         let seq = self.place(segment);
         if is_of_disk(&error) {
-            self.leads_on = false;
+            self.is_trusted = false;
             let (segment, why) = (segment.stem.clone(), error.to_string());
             self.report.unread.push(Unread { segment, seq, why });
         } else {
-            let what = format!("{}: {error}", words(Kind::Unreadable, seq));
+            let what = format!("{}: {error}", sentence(Kind::Unreadable, seq));
             self.find(Kind::Unreadable, seq, &segment.stem, what);
         }
     }
@@ -145,7 +146,7 @@ impl Walk {
                     }
                     other => other,
                 };
-                self.find(kind, seq, &segment.stem, words(kind, seq));
+                self.find(kind, seq, &segment.stem, sentence(kind, seq));
                 return Ok(());
             }
             if !self.check(segment) {
@@ -166,91 +167,7 @@ impl Walk {
     /// The number of the record that is to be read next in a segment.
     fn place(&self, segment: &Segment) -> u64 {
         let next = self.chain.next();
-        if self.leads_on { next } else { next.max(segment.first) }
-    }
-
-    /// A segment begins where the one before it ended, or after a hole that is explained later. Behind what is not what it
-    /// should be, or could not be read, it is read if its beginning is vouched for; whether it is.
-    fn enter(&mut self, segment: &Segment, line: &[u8]) -> bool {
-        let (first, next) = (segment.first, self.chain.next());
-        if self.leads_on && first <= next {
-            if first == next && first > 1 {
-                self.closed_before(segment, line);
-            }
-            return true;
-        }
-        let opening = recover::opening(line).filter(|opening| opening.next() == first);
-        let Some(opening) = opening else { return self.pass_by(segment) };
-        // what the first record says of the log before it is believed only if a checkpoint says the same
-        let size = opening.edge.size();
-        match self.notes.vouched(size, &opening.root()) {
-            Vouched::Nobody if opening.edge == self.chain.edge => {}
-            Vouched::Nobody => return self.pass_by(segment),
-            Vouched::Believed => {
-                self.leave(segment);
-                self.believe(size);
-            }
-            Vouched::Other(signers) => {
-                self.leave(segment);
-                self.doubt(size, signers, segment);
-            }
-        }
-        self.notes.pass(size);
-        if self.leads_on {
-            self.holes.push((next, first - 1, segment.stem.clone()));
-        }
-        self.leads_on = true;
-        self.chain = opening;
-        true
-    }
-
-    /// A segment whose beginning nobody vouches for does not lead on from anything.
-    fn pass_by(&mut self, segment: &Segment) -> bool {
-        if self.leads_on {
-            let next = self.chain.next();
-            self.find(Kind::Missing, next, &segment.stem, words(Kind::Missing, next));
-        } else {
-            let stem = &segment.stem;
-            let what =
-                format!("{stem} was not verified: no checkpoint covers just what was before it");
-            self.remark("not_verified", segment.first, what);
-        }
-        false
-    }
-
-    /// What stands behind a hole says nothing of the records before it: a checkpoint among themselves must cover them.
-    fn leave(&mut self, segment: &Segment) {
-        let (signed, last) = (self.report.signed, self.chain.edge.size());
-        if let Some(doubted) = self.doubted.take() {
-            self.disbelieve(doubted);
-        } else if self.leads_on && signed < last {
-            let seq = signed + 1;
-            let what = format!(
-                "no checkpoint covers records {seq} to {last}, and none will: a hole is behind them"
-            );
-            self.find(Kind::Unsigned, seq, &segment.stem, what);
-        }
-    }
-
-    /// A segment that was closed in an orderly way ends with a checkpoint.
-    fn closed_before(&mut self, segment: &Segment, line: &[u8]) {
-        let last = self.chain.edge.size();
-        match detail(line, "ended").as_deref() {
-            None | Some("stopped") if self.noted != last => {
-                let seq = self.noted + 1;
-                let what = format!("the checkpoint over records {seq} to {last} is gone");
-                self.find(Kind::Unsigned, seq, &segment.stem, what);
-                // the records are those of the chain all the same
-                self.leads_on = true;
-            }
-            None | Some("stopped") => {}
-            Some(how) => {
-                let cut = detail(line, "cut_bytes").unwrap_or_default();
-                let what =
-                    format!("the boot before {how}; {cut} bytes of half a record were cut off");
-                self.remark("ended_without_a_word", self.chain.next(), what);
-            }
-        }
+        if self.is_trusted { next } else { next.max(segment.first) }
     }
 
     /// Takes a line into the chain, or says what is wrong with it.
@@ -292,7 +209,8 @@ impl Walk {
             }
             Some("audit.delete") => {
                 let number = |member| detail(line, member).and_then(|text| text.parse().ok());
-                self.deleted.extend(number("first").zip(number("last")));
+                let removed = number("first").zip(number("last"));
+                self.deleted.extend(removed.map(|(first, last)| (first, last, seq)));
             }
             _ => {}
         }
@@ -323,7 +241,7 @@ impl Walk {
     /// A believed checkpoint covers so many records, and with them whatever others have signed before.
     fn believe(&mut self, size: u64) {
         self.notes.learn(size);
-        (self.report.signed, self.noted) = (size, size);
+        (self.report.signed, self.last_noted) = (size, size);
         if let Some((at, signers, _)) = self.doubted.take().filter(|(at, ..)| *at < size) {
             let what = format!(
                 "checkpoints from {at} records on are signed by {signers}, which is not believed here; the one over {size} is, and covers the same records"
@@ -334,7 +252,7 @@ impl Walk {
 
     /// A checkpoint that nobody believed has signed is one of a former key, if a believed one follows.
     fn doubt(&mut self, size: u64, signers: String, segment: &Segment) {
-        self.noted = size;
+        self.last_noted = size;
         if size > self.report.signed {
             self.doubted.get_or_insert_with(|| (size, signers, segment.stem.clone()));
         }
@@ -344,23 +262,23 @@ impl Walk {
     fn unended(&mut self, segment: &Segment, bytes: u64) {
         let seq = self.place(segment);
         if bytes >= LONGEST_LINE_BYTES {
-            self.find(Kind::Edited, seq, &segment.stem, words(Kind::Edited, seq));
+            self.find(Kind::Edited, seq, &segment.stem, sentence(Kind::Edited, seq));
         } else if self.newest.as_deref() == Some(&segment.stem) {
             self.remark("half_line", seq, "half a record stands at the end: it is being written, or was when the gateway was killed".to_owned());
         } else {
-            self.find(Kind::Truncated, seq, &segment.stem, words(Kind::Truncated, seq));
+            self.find(Kind::Truncated, seq, &segment.stem, sentence(Kind::Truncated, seq));
         }
     }
 
     /// Says what stands at the end.
     pub(in crate::audit::verify) fn finish(mut self) -> Report {
-        let leads_on = self.leads_on;
+        let is_trusted = self.is_trusted;
         self.explain_holes();
         if let Some(doubted) = self.doubted.take() {
             self.disbelieve(doubted);
         }
         // what stands behind something that is not what it should be tells nothing of the end
-        if leads_on {
+        if is_trusted {
             let (last, next) = (self.chain.edge.size(), self.chain.next());
             if let Some(size) = self.notes.beyond(last) {
                 let what = format!("a checkpoint covers {size} records, and there are {last}");
@@ -374,41 +292,13 @@ impl Walk {
         self.report
     }
 
-    fn explain_holes(&mut self) {
-        for (first, last, stem) in std::mem::take(&mut self.holes) {
-            let what = format!("records {first} to {last}");
-            if self.explained(first, last) {
-                let what = format!("{what} were removed by retention, with a record of each");
-                self.remark("deleted", first, what);
-            } else if self.report.unread.is_empty() {
-                let what = format!("{what} are not there, and no record that was read says why");
-                self.find(Kind::Missing, first, &stem, what);
-            } else {
-                let what = format!("{what} are not there; what could not be read may say why");
-                self.remark("hole", first, what);
-            }
-        }
-        // a hole may stand before what was found on the way
-        self.report.findings.sort_by_key(|found| found.seq);
-    }
-
     fn disbelieve(&mut self, (size, signers, stem): (u64, String, String)) {
         let what = format!("the checkpoint over {size} records is signed by {signers}");
         self.find(Kind::ForeignKey, size, &stem, what);
     }
 
-    /// Whether removals that were recorded cover every record of a hole.
-    fn explained(&self, first: u64, last: u64) -> bool {
-        let mut removed = self.deleted.clone();
-        removed.sort_unstable();
-        let end = removed.iter().fold(first, |next, (from, to)| {
-            if *from <= next && *to >= next { to.saturating_add(1) } else { next }
-        });
-        end > last
-    }
-
     fn find(&mut self, kind: Kind, seq: u64, segment: &str, what: String) {
-        self.leads_on = false;
+        self.is_trusted = false;
         self.report.findings.push(Finding { kind, seq, segment: segment.to_owned(), what });
     }
 
@@ -417,7 +307,8 @@ impl Walk {
     }
 }
 
-fn words(kind: Kind, seq: u64) -> String {
+/// What a finding says that has no more to say than its kind.
+fn sentence(kind: Kind, seq: u64) -> String {
     match kind {
         Kind::Edited => format!("record {seq} was changed, or something stands in its place"),
         Kind::Missing => format!("record {seq} is not there"),

@@ -7,6 +7,8 @@ use modgate::audit::prove::ProofError;
 use modgate::audit::prove::prove;
 use modgate::audit::segment::Segment;
 use modgate::audit::verify::Kind;
+use modgate::tlog::checkpoint::Checkpoint;
+use modgate::tlog::note::sign;
 
 use crate::audit_damage::chain_of;
 use crate::audit_damage::opening;
@@ -49,15 +51,27 @@ fn a_first_record_that_tells_of_more_records_than_there_can_be_is_believed_by_no
 }
 
 #[test]
-fn a_removal_of_all_records_there_can_ever_be_explains_what_is_not_there() {
+fn a_record_of_a_removal_explains_what_is_not_there_once_a_checkpoint_covers_it() {
     let (directory, segments) = world();
     let mut chain = chain_of(&segments);
     std::fs::remove_file(segments[1].plain()).unwrap();
     let removed = serde_json::json!({"first": "1", "last": u64::MAX.to_string()});
     let mut last = std::fs::File::options().append(true).open(segments[2].plain()).unwrap();
     last.write_all(&sealed(&mut chain, "audit.delete", &removed)).unwrap();
-    let report = verified(directory.path(), "");
-    assert!(report.remarks.iter().any(|remark| remark.kind == "deleted"), "{report:?}");
+    let told = |kept: &str| {
+        let report = verified(directory.path(), kept);
+        let first = segments[1].first;
+        let of_hole = report.remarks.iter().filter(|remark| remark.seq == first);
+        (report.exit_code(), of_hole.map(|remark| remark.kind).collect::<Vec<_>>())
+    };
+    // anybody can write such a record at the end, and then nobody can tell
+    assert_eq!(told(""), (2, vec!["hole"]));
+    let origin = "modgate/gw";
+    let (size, root) = (chain.edge.size(), chain.root());
+    let words = Checkpoint { origin: origin.to_owned(), size, root }.to_string();
+    let key = directory.path().join("audit.key");
+    let note = sign(&words, &modgate::audit::keys::signers(&key, origin).unwrap());
+    assert_eq!(told(&note), (0, vec!["deleted"]));
 }
 
 #[test]
