@@ -5,8 +5,8 @@
 //! [`Finding`] says is evidence of a change; what a [`Remark`] says was declared by the log itself, or cannot be signed yet.
 //! What is compressed and cannot be inflated was changed; what the disk does not give is [`Unread`], and nobody can tell.
 //!
-//! Of a period only what overlaps it is read; the report says what was not. It goes by when segments began, and a record tells
-//! when its request was received: one of the period may stand in a later segment, if the answer took long.
+//! A log is verified whole. Which segments a time is about rests on times that anybody can write into a first record: whoever
+//! verifies a part by them can be shown a part that is whole.
 //!
 //! A hole is what retention makes and records. The record counts once a believed checkpoint covers it: whoever removes segments
 //! could write one at the end. Behind a hole, nothing vouches for the records before it: they need a checkpoint of
@@ -18,7 +18,6 @@
 
 mod ahead;
 mod notes;
-mod period;
 mod walk;
 
 use std::io;
@@ -30,8 +29,6 @@ use crate::audit::index::Index;
 use crate::audit::query::Effort;
 use crate::audit::segment;
 use crate::audit::segment::Segment;
-pub use crate::audit::verify::period::Period;
-use crate::audit::verify::period::Reach;
 use crate::audit::verify::walk::Walk;
 use crate::tlog::note::Verifier;
 
@@ -88,8 +85,7 @@ pub struct Finding {
 /// Something declared, or not signed yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Remark {
-    /// `declared_gap`, `deleted`, `unsigned_tail`, `half_line`, `ended_without_a_word`, `other_key`, `hole`, `not_verified`,
-    /// `not_read`.
+    /// `declared_gap`, `deleted`, `unsigned_tail`, `half_line`, `ended_without_a_word`, `other_key`, `hole`, `not_verified`.
     pub kind: &'static str,
     /// The first record it concerns.
     pub seq: u64,
@@ -127,8 +123,6 @@ pub struct Report {
     pub last: u64,
     /// The last record that a believed checkpoint covers.
     pub signed: u64,
-    /// The first record of the segment in which the period begins; 1 without a period.
-    pub begins: u64,
     /// Evidence of changes; the first is the first bad record.
     pub findings: Vec<Finding>,
     /// What was declared.
@@ -138,13 +132,13 @@ pub struct Report {
 }
 
 impl Report {
-    /// 0: it is what it was. 1: it was changed. 2: nobody can tell, because no believed checkpoint covers anything of it, or of
-    /// the period, or the disk did not give all of it, or no checkpoint covers what says why records are not there.
+    /// 0: it is what it was. 1: it was changed. 2: nobody can tell, because no believed checkpoint covers anything of it,
+    /// or the disk did not give all of it, or no checkpoint covers what says why records are not there.
     pub fn exit_code(&self) -> u8 {
         let has_hole = self.remarks.iter().any(|remark| remark.kind == "hole");
         if !self.findings.is_empty() {
             1
-        } else if self.signed < self.begins.max(1) || !self.unread.is_empty() || has_hole {
+        } else if self.signed == 0 || !self.unread.is_empty() || has_hole {
             2
         } else {
             0
@@ -206,45 +200,10 @@ pub(in crate::audit) fn is_of_disk(error: &io::Error) -> bool {
 
 /// Verifies one node's log. `progress` hears of what was read, with each segment and now and then within one.
 pub fn verify(subject: &Subject, progress: &mut dyn FnMut(Effort)) -> io::Result<Report> {
-    verify_period(subject, &Period::default(), progress)
-}
-
-/// Verifies what of a node's log overlaps a period.
-pub fn verify_period(
-    subject: &Subject,
-    period: &Period,
-    progress: &mut dyn FnMut(Effort),
-) -> io::Result<Report> {
     let segments = segments(&subject.directories, &subject.node)?;
-    let walk = Walk::begin(subject, segments.last())?;
-    let reach = period.reach(&segments, |before| walk.is_vouched(before));
-    let first_of = |place: usize| segments.get(place).map_or(0, |segment| segment.first);
-    let mut report = read(walk, &segments, &reach, progress);
-    // when the first segment began is then the word of nobody, and what is before it may be the period's
-    if reach.first > 0 && report.signed < first_of(reach.first) {
-        let walk = Walk::begin(subject, segments.last())?;
-        report = read(walk, &segments, &Reach { first: 0, ..reach }, progress);
-    }
-    let begins = if period.is_whole() { 1 } else { first_of(reach.begins).max(1) };
-    Ok(Report { begins, ..report })
-}
-
-/// Reads the segments that are within reach, and more if those do not do.
-fn read(
-    mut walk: Walk,
-    segments: &[Segment],
-    reach: &Reach,
-    progress: &mut dyn FnMut(Effort),
-) -> Report {
-    if let Some(first) = segments.get(reach.first).filter(|_| reach.first > 0) {
-        walk.begin_at(first);
-    }
-    for (number, segment) in segments.iter().enumerate().skip(reach.first) {
-        let behind = segments.get(reach.last).filter(|_| number > reach.last);
-        if behind.is_some_and(|behind| walk.has_enough(behind)) {
-            return walk.finish_before(segment);
-        }
+    let mut walk = Walk::begin(subject, segments.last())?;
+    for segment in &segments {
         walk.segment(segment, progress);
     }
-    walk.finish()
+    Ok(walk.finish())
 }

@@ -1,7 +1,6 @@
 //! A log whose compressed segments are damaged, or that lies on a failing disk: what is bad is named, and the rest is verified.
 
 mod numbers;
-mod period;
 
 use std::io::Read as _;
 use std::path::Path;
@@ -13,9 +12,7 @@ use modgate::audit::prove::prove;
 use modgate::audit::query::Effort;
 use modgate::audit::segment::Segment;
 use modgate::audit::verify::Kind;
-use modgate::audit::verify::Period;
 use modgate::audit::verify::Subject;
-use modgate::audit::verify::verify_period;
 use modgate::config::audit::Packing;
 use modgate::tlog::tree::Hash;
 
@@ -334,64 +331,6 @@ fn records_put_into_the_hole_that_retention_left_are_believed_by_nobody() {
     let report = verified(directory.path(), "");
     let found = report.findings.first().map(|found| (found.kind, found.seq));
     assert_eq!((report.exit_code(), found), (1, Some((Kind::Unsigned, 1))), "{report:?}");
-}
-
-#[test]
-fn of_a_period_only_what_overlaps_it_is_read_and_the_rest_is_named() {
-    let (directory, world) = world();
-    let begins = |n: usize| -> String {
-        let line = world[n].lines.split(|byte| *byte == b'\n').next().unwrap();
-        let record: serde_json::Value = serde_json::from_slice(line).unwrap();
-        record["time"].as_str().unwrap().to_owned()
-    };
-    // the second segment, and the third because that it is behind the period must be verified too
-    let period = Period { from: Some(begins(1)), to: Some(begins(2)) };
-    let directories = vec![directory.path().join("audit")];
-    let keys = modgate::audit::keys::verifiers(&directory.path().join("audit.key")).unwrap();
-    let subject = Subject { directories, node: "gw".to_owned(), keys, kept: String::new() };
-    let ask = || verify_period(&subject, &period, &mut |_| ()).unwrap();
-    let report = ask();
-    assert_eq!((report.exit_code(), report.segments), (0, 2), "{report:?}");
-    assert_eq!(report.records, world[2].last - world[0].last);
-    assert_eq!((report.first, report.last), (world[0].last + 1, world[2].last));
-    let unread = report.remarks.iter().filter(|remark| remark.kind == "not_read");
-    let unread: Vec<_> = unread.map(|remark| remark.seq).collect();
-    assert_eq!(unread, [1, world[3].segment.first]);
-    for packed in [&world[0], &world[3]] {
-        packed.put(&packed.bytes[..packed.bytes.len() - 9]);
-    }
-    assert_eq!((ask().exit_code(), verified(directory.path(), "").exit_code()), (0, 1));
-    let options = ["--node", "gw", "--from", &begins(1), "--to", &begins(2)];
-    let (code, text) = verify(directory.path(), &options);
-    assert!(code == Some(0) && text.contains("verified, as far as the period goes"), "{text}");
-    assert!(
-        text.contains(&format!("from {} up to {}", world[0].last + 1, world[2].last)),
-        "{text}"
-    );
-    world[0].put(&world[0].bytes);
-    world[3].put(&world[3].bytes);
-    // one that does not tell when it began may belong to the period
-    for packed in &world {
-        spoil(packed);
-        let report = ask();
-        assert_eq!((report.exit_code(), report.findings[0].seq), (1, packed.segment.first));
-        packed.put(&packed.bytes);
-    }
-    // somebody has the third segment say that it began before the period, so that the second one seems to be older
-    let lines = String::from_utf8(world[2].lines.clone()).unwrap();
-    let early = lines.replacen(&begins(2), &begins(0), 1);
-    world[2].put(&pack(&world[2].segment, early.as_bytes()));
-    assert_eq!(ask().exit_code(), 1);
-    world[2].put(&world[2].bytes);
-    // without the checkpoint at its end the segment before is read as well, and without a segment the rest, in search of why
-    let notes = std::fs::read_to_string(world[0].segment.checkpoints()).unwrap();
-    std::fs::remove_file(world[0].segment.checkpoints()).unwrap();
-    assert_eq!(ask().segments, 3);
-    std::fs::write(world[0].segment.checkpoints(), notes).unwrap();
-    std::fs::remove_file(world[1].segment.packed()).unwrap();
-    let report = ask();
-    let found = (report.findings[0].kind, report.findings[0].seq);
-    assert_eq!((found, report.segments), ((Kind::Missing, world[1].segment.first), 3));
 }
 
 const CHANGES: usize = 600;

@@ -23,7 +23,6 @@ use crate::audit::verify::ahead::FURTHEST_BYTES;
 use crate::audit::verify::ahead::stands_behind;
 use crate::audit::verify::is_of_disk;
 use crate::audit::verify::notes::Notes;
-use crate::audit::verify::notes::Vouched;
 
 pub(in crate::audit::verify) struct Walk {
     report: Report,
@@ -62,36 +61,6 @@ impl Walk {
             holes: Vec::new(),
             deleted: Vec::new(),
         })
-    }
-
-    /// Whether a believed checkpoint covers just this much of the log.
-    pub(in crate::audit::verify) fn is_vouched(&self, before: &Chain) -> bool {
-        matches!(self.notes.vouched(before.edge.size(), &before.root()), Vouched::Believed)
-    }
-
-    /// Leaves what is before a segment unread.
-    pub(in crate::audit::verify) fn begin_at(&mut self, segment: &Segment) {
-        self.is_trusted = false;
-        let last = segment.first.saturating_sub(1);
-        let what = format!("records up to {last} are before the period, and were not read");
-        self.remark("not_read", 1, what);
-    }
-
-    /// Whether what was read is enough for what is before a segment that was read: its first record, which says that nothing
-    /// more of the period follows, is covered by a believed checkpoint, and no hole waits for a record that explains it.
-    pub(in crate::audit::verify) fn has_enough(&self, behind: &Segment) -> bool {
-        let mut holes = self.holes.iter();
-        self.report.signed >= behind.first
-            && holes.all(|(first, last, _)| self.explained(*first, *last, self.report.signed))
-    }
-
-    /// Leaves a segment and what is behind it unread.
-    pub(in crate::audit::verify) fn finish_before(mut self, segment: &Segment) -> Report {
-        let what =
-            format!("records from {} on are behind the period, and were not read", segment.first);
-        self.remark("not_read", segment.first, what);
-        self.is_trusted = false;
-        self.finish()
     }
 
     /// Reads a segment, up to the first record that is not what it should be.

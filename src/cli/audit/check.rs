@@ -22,7 +22,6 @@ use crate::audit::query::Indexes;
 use crate::audit::query::Listener;
 use crate::audit::slip::Deed;
 use crate::audit::verify;
-use crate::audit::verify::Period;
 use crate::audit::verify::Report;
 use crate::audit::verify::Subject;
 use crate::audit::witness;
@@ -32,7 +31,6 @@ use crate::cli::audit::places::Places;
 use crate::cli::audit::places::Progress;
 use crate::cli::audit::places::believed;
 use crate::cli::audit::places::kept_elsewhere;
-use crate::cli::audit::places::time;
 use crate::cli::audit::say_json;
 use crate::cli::complain;
 use crate::cli::say;
@@ -50,13 +48,6 @@ pub(in crate::cli) struct Verify {
     /// Only this node's log
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
-    /// Only segments that go on after a time; the rest is named and not read. A segment is of the time in which it was written,
-    /// and a record tells when its request came in: the answer to a question is verified without --from and --to
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    from: Option<String>,
-    /// Only segments that began before a time
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    to: Option<String>,
     /// JSON, one object for each node
     #[arg(long)]
     json: bool,
@@ -69,8 +60,7 @@ impl Verify {
         self,
         environment: Vec<(String, String)>,
     ) -> Result<(), Failure> {
-        let period = Period { from: self.from, to: self.to };
-        let deed = Deed { name: Name::AuditVerify, command: "audit verify", asked: told(&period) };
+        let deed = Deed { name: Name::AuditVerify, command: "audit verify", asked: String::new() };
         let (config, directories) = self.places.enter(environment, &deed)?;
         let keys = believed(&self.key, &config)?;
         let kept = kept_elsewhere(self.checkpoints.as_deref(), &config)?;
@@ -93,7 +83,7 @@ impl Verify {
             };
             let mut progress = Progress::new();
             let mut tell = |effort| progress.tell(effort);
-            let verified = verify::verify_period(&subject, &period, &mut tell);
+            let verified = verify::verify(&subject, &mut tell);
             let report = match verified {
                 Ok(report) => report,
                 // that of another node may lie on a disk that can be read
@@ -108,13 +98,6 @@ impl Verify {
         }
         answer(worst)
     }
-}
-
-/// For the record of the question.
-fn told(period: &Period) -> String {
-    let ends = [("from", &period.from), ("to", &period.to)];
-    let given = ends.iter().filter_map(|(name, time)| Some(format!("{name}={}", time.as_ref()?)));
-    given.collect::<Vec<_>>().join(" ")
 }
 
 /// The answer to whether logs are what they were, by the worst exit code of a report.
@@ -146,7 +129,7 @@ fn report_text(report: &Report) -> String {
     );
     for remark in &report.remarks {
         let whose = match remark.kind {
-            "hole" | "not_read" | "not_verified" => "open",
+            "hole" | "not_verified" => "open",
             _ => "declared",
         };
         let line = format!("  {whose}: {} at {}: {}\n", remark.kind, remark.seq, remark.what);
@@ -164,9 +147,7 @@ fn report_text(report: &Report) -> String {
             format!("  {bad} {}: {kind}: {} ({})\n", finding.seq, finding.what, finding.segment);
         text.push_str(&line);
     }
-    let in_part = report.remarks.iter().any(|remark| remark.kind == "not_read");
     text.push_str(match report.exit_code() {
-        0 if in_part => "  verified, as far as the period goes",
         0 => "  verified",
         1 => "  CHANGED",
         _ => "  nobody can tell",

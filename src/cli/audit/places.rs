@@ -138,12 +138,6 @@ impl Wanted {
     }
 }
 
-/// A time as a filter takes it.
-pub(in crate::cli::audit) fn time(text: &str) -> Result<String, &'static str> {
-    let field = Filter::FIELDS.iter().find(|field| field.name == "from");
-    field.map_or(Err("no time can be given"), |field| field.read(text, SystemClock.now()))
-}
-
 impl Args for Wanted {
     fn augment_args(mut command: Command) -> Command {
         for field in Filter::FIELDS {
