@@ -165,10 +165,11 @@ fn in_the_answer(tree: &Tree) -> Vec<Case> {
 
 /// A gateway with three chains for each way to fail: one goes on after a comma, one after a bar, one ends.
 fn start(cases: &[Case], good: &Upstream, collector: &Collector) -> Gateway {
+    // connecting is part of the wait for the first byte: far enough apart for each to have its word
     let mut settings = format!(
         "[telemetry]\notlp_endpoint = \"{}\"\ntrace_ratio = 1.0\n[sumdb]\nnames = [\"sum.example\"]\n\
          [upstream]\nattempts = 1\nbreaker_rest = \"30s\"\n\
-         connect_timeout = \"5s\"\nfirst_byte_timeout = \"5s\"\ntotal_timeout = \"8s\"\n",
+         connect_timeout = \"3s\"\nfirst_byte_timeout = \"6s\"\ntotal_timeout = \"8s\"\n",
         collector.url()
     );
     let _written =
