@@ -5,8 +5,9 @@
 //!
 //! **Rule.** Every answered request has a record ([`event`]). The body of a private module leaves only after a record of
 //! the decision is written (`decided`), unless `private_mode` is best-effort; a second one (`done`) tells what was sent. A
-//! refusal is recorded before it is sent (of a malformed request: is in the queue by then); everything else once, at its end, in a place that was reserved before it began. Records are numbered without holes,
-//! [chained](chain), and the leaves of a tree whose signed root is a checkpoint ([`crate::tlog`]); one log per node goes
+//! refusal is recorded before it is sent (of a malformed request: is in the queue by then); everything else once, at its
+//! end, in a place that was reserved before it began. Records are numbered without holes, [chained](chain), and the leaves
+//! of a tree whose signed root is a checkpoint ([`crate::tlog`]); one log per node goes
 //! on across restarts ([`recover`]). [`verify`] names the first record that was changed, removed, moved or added.
 //!
 //! The policies that records name lie whole beside them ([`policies`]), so that a decision can be explained years later.

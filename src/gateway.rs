@@ -18,7 +18,7 @@
 //! * **A fill outlives its first caller.** It is a task of its own, and everybody who asks meanwhile waits for it.
 //! * **A fault is never a 404**, and nobody hears more of it than its [`Kind`] and a sentence.
 //! * **Every answer has a place in the audit before it begins**, and is accounted once, when it has ended. The body of a
-//!   private module leaves only after the record of its decision is written. Who leaves before there is an answer is
+//!   private module leaves only after the record of its decision is written, unless `[audit]` says otherwise. Who leaves before there is an answer is
 //!   accounted for as well: an upstream may have been asked for them.
 //!
 //! **How it fails.** See [`respond`] for the only table from kinds to statuses.

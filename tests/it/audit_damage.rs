@@ -20,6 +20,7 @@ use crate::support::dice::Dice;
 use crate::support::gateway::modgate;
 use crate::support::log::download;
 use crate::support::log::during;
+use crate::support::log::rewritten;
 use crate::support::log::settings;
 use crate::support::log::verified;
 use crate::support::log::write;
@@ -77,24 +78,6 @@ fn pack(like: &Segment, lines: &[u8]) -> Vec<u8> {
     std::fs::write(segment.plain(), lines).unwrap();
     keeper::close(&segment, Packing::Compress).unwrap();
     std::fs::read(segment.packed()).unwrap()
-}
-
-/// Every line anew and chained again, with another module in one of them.
-fn rewritten(lines: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8(lines.to_vec()).unwrap();
-    let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
-    let before = first["detail"]["chain_before"].as_str().unwrap().as_bytes();
-    let last = modgate::audit::chain::value_of(before).unwrap();
-    let (mut chain, mut out) = (Chain { last, ..Chain::default() }, Vec::new());
-    for line in text.lines() {
-        let changed = line.replace("corp.example/m7\"", "corp.example/m8\"");
-        let (before, _) = modgate::audit::chain::open(changed.as_bytes()).unwrap();
-        let mut line = [before, b"}"].concat();
-        chain.seal(&mut line);
-        out.extend(line);
-        out.push(b'\n');
-    }
-    out
 }
 
 /// Changes the files of a log in one way; gives the first segment that is not what it was, and what was done.

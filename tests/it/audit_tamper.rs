@@ -8,6 +8,7 @@ use modgate::tlog::note::Signer;
 
 use crate::support::dice::Dice;
 use crate::support::log::download;
+use crate::support::log::rewritten;
 use crate::support::log::segment;
 use crate::support::log::settings;
 use crate::support::log::verified;
@@ -124,18 +125,7 @@ fn each_kind_of_change_has_its_name() {
 
 /// Writes every line anew, chained again, with another module in one of them.
 fn rewrite(path: &Path) {
-    let text = std::fs::read_to_string(path).unwrap();
-    let mut chain = modgate::audit::chain::Chain::default();
-    let mut out = Vec::new();
-    for line in text.lines() {
-        let changed = line.replace("corp.example/m7\"", "corp.example/m8\"");
-        let (before, _) = modgate::audit::chain::open(changed.as_bytes()).unwrap();
-        let mut line = [before, b"}"].concat();
-        chain.seal(&mut line);
-        out.extend(line);
-        out.push(b'\n');
-    }
-    std::fs::write(path, out).unwrap();
+    std::fs::write(path, rewritten(&std::fs::read(path).unwrap())).unwrap();
 }
 
 #[test]

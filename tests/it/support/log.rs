@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use modgate::audit::Audit;
 use modgate::audit::Class;
+use modgate::audit::chain::Chain;
 use modgate::audit::event::Actor;
 use modgate::audit::event::Decision;
 use modgate::audit::event::Event;
@@ -117,6 +118,24 @@ pub(crate) fn record(audit: &Audit, events: impl IntoIterator<Item = Event>) {
             std::thread::yield_now();
         }
     }
+}
+
+/// Every line of a segment anew and chained again, with another module in one of them.
+pub(crate) fn rewritten(lines: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8(lines.to_vec()).unwrap();
+    let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    let before = first["detail"]["chain_before"].as_str().unwrap().as_bytes();
+    let last = modgate::audit::chain::value_of(before).unwrap();
+    let (mut chain, mut out) = (Chain { last, ..Chain::default() }, Vec::new());
+    for line in text.lines() {
+        let changed = line.replace("corp.example/m7\"", "corp.example/m8\"");
+        let (before, _) = modgate::audit::chain::open(changed.as_bytes()).unwrap();
+        let mut line = [before, b"}"].concat();
+        chain.seal(&mut line);
+        out.extend(line);
+        out.push(b'\n');
+    }
+    out
 }
 
 /// The download of a module's zip.
