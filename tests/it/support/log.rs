@@ -4,7 +4,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::Instant;
 
 use modgate::audit::Audit;
 use modgate::audit::Class;
@@ -101,21 +100,13 @@ pub(crate) fn write(settings: Settings, events: impl IntoIterator<Item = Event>)
     during(settings, |audit| record(audit, events));
 }
 
-/// Writes events one after the other, however busy the disk is: who waits for a write may be told that it takes too long, so
-/// each waits until the writer has taken the one before.
+/// Writes events one after the other. Who waits for a write on a busy disk may be told that it takes too long: it is written
+/// all the same, since one event at a time never fills the queue.
 pub(crate) fn record(audit: &Audit, events: impl IntoIterator<Item = Event>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     for event in events {
-        let mut place = None;
-        until("a place in the queue", || {
-            place = runtime.block_on(audit.reserve(Class::Private)).ok();
-            place.is_some()
-        });
-        place.unwrap().append(event);
-        let begun = Instant::now();
-        while audit.waiting() > 0 {
-            assert!(begun.elapsed() < Duration::from_secs(20), "the writer hangs");
-            std::thread::yield_now();
+        if runtime.block_on(audit.record(Class::Private, event)).is_err() {
+            until("the writer has taken it", || audit.waiting() == 0);
         }
     }
 }
